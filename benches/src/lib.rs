@@ -1,0 +1,1 @@
+//! Criterion benches with shared fixtures, and the open-loop load generator.

@@ -1,0 +1,1 @@
+//! Kafka in and out, the state store and its offsets, dead letters, the archive.

@@ -1,0 +1,1 @@
+//! The pipeline: sources, filters, scorers, selector, side effects.

@@ -1,0 +1,1 @@
+//! The edges: gRPC, HTTP/JSON, health, metrics, limits, shutdown.

@@ -1,0 +1,1 @@
+//! The published artefact: manifest, checksums, atomic publish, verified load.

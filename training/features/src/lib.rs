@@ -1,0 +1,1 @@
+//! Events to state, state to features: pure functions that training and serving share.

@@ -1,0 +1,1 @@
+//! Models that count: popularity, recent popularity, next-item rules, item neighbours.

@@ -1,0 +1,1 @@
+//! The models: user tower, item tower, ranker, and their losses.

@@ -1,0 +1,1 @@
+//! Fitting: batches, negatives, optimisers, early stopping, publishing.
