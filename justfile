@@ -1,0 +1,60 @@
+# What CI runs, by the same verbs. `just` alone lists them.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+[private]
+default:
+    @just --list --unsorted
+
+# Train on a synthetic shop, serve, and watch a shopper's clicks change the slate.
+demo *ARGS:
+    cargo run --release -- demo {{ ARGS }}
+
+# Every test. What needs Java, Python or ENDCAP_DATA is skipped aloud where it is missing.
+test *ARGS:
+    bash .ci/test {{ ARGS }}
+
+# Format, lints, docs, crate graph, unused dependencies, spelling.
+check: fmt clippy doc graph machete typos
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
+
+# The invariants of docs/architecture.md about which crate may use which.
+graph:
+    bash .ci/crate-graph
+
+machete:
+    if command -v cargo-machete >/dev/null; then cargo machete; else echo "SKIPPED: needs cargo-machete (cargo install cargo-machete@0.9.2)"; fi
+
+typos:
+    if command -v typos >/dev/null; then typos; else echo "SKIPPED: needs typos (pip install typos==1.52.0)"; fi
+
+# Licences, bans and sources of dependencies. `cargo install cargo-deny@0.20.2` first; CI runs it on a schedule.
+audit:
+    cargo deny check licenses bans sources
+
+# All benchmarks: tables on the screen, figures in target/bench/NAME.json.
+bench: bench-training bench-retrieval bench-live bench-recommend
+
+bench-training:
+    cargo run --release -p endcap-benches --bin endcap-bench -- training
+
+bench-retrieval:
+    cargo run --release -p endcap-benches --bin endcap-bench -- retrieval
+
+bench-live:
+    cargo run --release -p endcap-benches --bin endcap-bench -- live
+
+bench-recommend:
+    cargo run --release -p endcap-benches --bin endcap-bench -- recommend
+
+# The checked-in protobuf code, made again after an edit of proto/endcap/v1.
+regenerate:
+    ENDCAP_REGENERATE=1 cargo test --release -p endcap-proto --test generated

@@ -1,0 +1,247 @@
+//! The command line as it is typed. What it means is resolved by each command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A real-time product recommendation engine for storefronts.
+#[derive(Debug, Parser)]
+#[command(name = "endcap", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `check` says no-go, 78 wrong configuration.\n\
+                        Start with `endcap demo`.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How much to log: error, warn, info, debug, trace, or a filter such as `endcap_live=debug`.
+    #[arg(long, global = true, env = "ENDCAP_LOG", default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// A whole shop on this machine: data, training, broker, service, shoppers.
+    Demo(DemoArgs),
+    /// Public formats and your CSV, JSON or Parquet → Arrow clickstream and catalogue.
+    Import(ImportArgs),
+    /// Is this data enough, and is it sound? Reasons, counts, go or no-go.
+    Check(CheckArgs),
+    /// Fit towers, counting models and ranker, build the index, publish a bundle.
+    Train(TrainArgs),
+    /// Offline metrics of a bundle under a named protocol, beside honest baselines.
+    Evaluate(EvaluateArgs),
+    /// The service: gRPC and JSON over HTTP, fed from Kafka.
+    Serve(ServeArgs),
+    /// The clickstream again, in time order, through the serving path.
+    Replay(ReplayArgs),
+    /// Kafka topics → partitioned Arrow clickstream, ready to train on.
+    Archive(ArchiveArgs),
+    /// The bundles of a folder: list, activate, roll back.
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// What this machine and this configuration can do.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Do the same, measure it, and exit: 0 when the slates moved toward what was clicked, 1 when not.
+    #[arg(long)]
+    pub smoke: bool,
+    /// Where the demo keeps its data, bundles and state; a temporary folder when absent.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Port of the service on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8500)]
+    pub port: u16,
+    /// Seed of the shop, the training and the shoppers.
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The format of the input; `endcap import --list` says what each is.
+    #[arg(required_unless_present = "list")]
+    pub format: Option<String>,
+    /// The file or folder, as its publisher ships it; `.zst` and `.gz` are read as they are.
+    #[arg(required_unless_present = "list", value_name = "IN")]
+    pub input: Option<PathBuf>,
+    /// The folder to write: events/, items.arrow, dataset.json, bad-rows.jsonl.
+    #[arg(long, required_unless_present = "list", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// List the formats.
+    #[arg(long)]
+    pub list: bool,
+    /// Which column is which, and how times and event types are written: a TOML file.
+    #[arg(long, value_name = "FILE")]
+    pub mapping: Option<PathBuf>,
+    /// One entry of the mapping: `visitor_id=uid`. May be repeated; goes before the file.
+    #[arg(long = "map", value_name = "KEY=COLUMN")]
+    pub map: Vec<String>,
+    /// The year of dates that have none.
+    #[arg(long)]
+    pub year: Option<i16>,
+    /// Refuse the input past so many bad rows: a number, or `unlimited`.
+    #[arg(long, value_name = "LIMIT", default_value = "1000")]
+    pub max_bad_rows: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What `endcap import` or `endcap archive` wrote.
+    #[arg(required = true, value_name = "DIR")]
+    pub data: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// What `endcap import` or `endcap archive` wrote; several are read as one.
+    #[arg(required = true, value_name = "DIR")]
+    pub data: Vec<PathBuf>,
+    /// The folder of bundles to publish to.
+    #[arg(long, value_name = "BUNDLES")]
+    pub out: PathBuf,
+    /// Training configuration, a TOML file; `--dump-config` prints the default with its comments.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the training configuration that these arguments mean, and exit.
+    #[arg(long)]
+    pub dump_config: bool,
+    /// Seed of the run: the same seed on the same data and machine gives the same weights.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Hold back the newest share of the events, by event time, as a test set.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub holdout: f64,
+    /// Publish, but leave the bundle that serves as it is.
+    #[arg(long)]
+    pub no_activate: bool,
+    /// Threads; all cores when absent.
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// A bundle, or a folder of bundles (then the active one).
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// What `endcap import` or `endcap archive` wrote.
+    #[arg(value_name = "DIR")]
+    pub data: PathBuf,
+    /// How cases are made; see docs/evaluation.md.
+    #[arg(long, value_enum, default_value_t = ProtocolName::GlobalTime)]
+    pub protocol: ProtocolName,
+    /// What to do with items that the shopper touched before.
+    #[arg(long, value_enum, default_value_t = SeenPolicy::Allow)]
+    pub seen: SeenPolicy,
+    /// At most so many cases, drawn with a seed; all when absent.
+    #[arg(long)]
+    pub cases: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolName {
+    /// One cut in time at 90 % of the events; histories roll forward, the model stays as it is.
+    GlobalTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SeenPolicy {
+    /// They compete like any other: right where people come back to things.
+    Allow,
+    /// They are left out: right where nothing is chosen twice.
+    Mask,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration, a TOML file; the defaults when absent.
+    #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One entry of the configuration: `server.address="127.0.0.1:9000"`. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print the configuration that results, and exit.
+    #[arg(long)]
+    pub dump_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A bundle, or a folder of bundles (then the active one).
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// What `endcap import` or `endcap archive` wrote.
+    #[arg(value_name = "DIR")]
+    pub data: PathBuf,
+    /// Share of the events, by event time, that only build state; the rest asks for a slate before each event.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    pub warm_up: f64,
+    /// At most so many requests.
+    #[arg(long)]
+    pub requests: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct ArchiveArgs {
+    /// The configuration of the service whose topics are archived.
+    #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One entry of the configuration. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The folder to write.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Stop at the ends that the topics have now.
+    #[arg(long)]
+    pub until_end: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// Every bundle, oldest first, with its figures.
+    List {
+        /// The folder of bundles.
+        #[arg(value_name = "BUNDLES")]
+        root: PathBuf,
+    },
+    /// Let a bundle serve; a running service swaps it in within a second.
+    Activate {
+        /// The folder of bundles.
+        #[arg(value_name = "BUNDLES")]
+        root: PathBuf,
+        /// The bundle's name.
+        version: String,
+    },
+    /// Let the bundle serve that served before.
+    Rollback {
+        /// The folder of bundles.
+        #[arg(value_name = "BUNDLES")]
+        root: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The configuration to look at; the defaults when absent.
+    #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One entry of the configuration. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}

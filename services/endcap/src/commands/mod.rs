@@ -1,0 +1,45 @@
+//! One file a command.
+
+pub mod archive;
+pub mod check;
+pub mod demo;
+pub mod doctor;
+pub mod evaluate;
+pub mod import;
+pub mod models;
+pub mod replay;
+pub mod serve;
+pub mod train;
+
+use std::{io::Write, path::Path};
+
+use anyhow::Context;
+use endcap_bundle::{Bundle, BundleStore, Manifest};
+use serde::Serialize;
+
+use crate::cli::Output;
+
+/// Prints a result for people or for scripts. A closed pipe is no failure.
+fn print<R: Serialize + std::fmt::Display>(result: &R, output: Output) -> anyhow::Result<()> {
+    let text = match output {
+        Output::Text => result.to_string(),
+        Output::Json => serde_json::to_string_pretty(result)?,
+    };
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Loads `path` where it is a bundle, or the active bundle where it is a folder of bundles.
+fn load_bundle(path: &Path) -> anyhow::Result<Bundle> {
+    if !path.is_dir() {
+        anyhow::bail!("{}: no such folder; give a bundle, or a folder of bundles", path.display());
+    }
+    let bundle = if path.join(Manifest::FILE).is_file() {
+        Bundle::load(path)
+    } else {
+        BundleStore::open(path)?.load_active()
+    };
+    bundle.with_context(|| format!("cannot load the bundle in {}", path.display()))
+}

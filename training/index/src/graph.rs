@@ -1,0 +1,347 @@
+//! The HNSW graph (Malkov & Yashunin, 2016, arXiv:1603.09320): built by hnsw_rs, then frozen into flat arrays of ours and
+//! walked over 8-bit rows.
+//!
+//! hnsw_rs never searches, dumps or reloads here. Its search follows pointers through nodes scattered over the heap, and
+//! its reader trusts the lengths in a file (and ends the process on some); the frozen copy is a few arrays that any file
+//! can hold and any reader can check. Parameters are checked before the crate sees them, and its distance is clamped: it
+//! asserts that none is below zero.
+//!
+//! The builder needs a metric where we want the largest inner product. Vectors are therefore given one more number,
+//! which brings them all to the norm of the longest (Bachrach et al., 2014): then the nearest by angle is the largest by
+//! inner product. Unit vectors go in as they are.
+
+use std::cell::RefCell;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use hnsw_rs::prelude::{Distance, Hnsw};
+
+use crate::kernels::{Kernels, prefetch};
+use crate::rows::{Query, Rows};
+use crate::{GraphConfig, IndexError};
+
+/// Layers above this many are not made: at 4 links a node, fewer than one in 10⁹ reaches them.
+const MAX_LAYERS: usize = 16;
+/// Rows inserted one after another before threads join in: threads that start on an empty graph cannot see each other's
+/// rows, and leave islands.
+const FIRST_SERIAL: usize = 1_000;
+
+/// Links between rows, on one lowest layer of all rows and thinner ones above it.
+pub(crate) struct Graph {
+    pub(crate) links: Links,
+    /// The rows' codes again, row by row: one cache line per row of 64 numbers.
+    codes: Vec<u8>,
+}
+
+/// What a file keeps of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// Where every walk begins.
+    pub(crate) entry: u32,
+    pub(crate) lowest: Layer,
+    /// From layer 1 upwards.
+    pub(crate) upper: Vec<Layer>,
+}
+
+/// One layer: for each of its rows, how many links it has and where they lead, in `stride` numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Layer {
+    /// The rows on it, ascending; all rows where empty.
+    pub(crate) rows: Vec<u32>,
+    pub(crate) stride: usize,
+    pub(crate) links: Vec<u32>,
+}
+
+// === impl Layer ===
+
+impl Layer {
+    fn new(rows: Vec<u32>, count: usize, most: usize) -> Self {
+        Self { rows, stride: most + 1, links: vec![0; count * (most + 1)] }
+    }
+
+    fn place(&self, row: u32) -> Option<usize> {
+        if self.rows.is_empty() { Some(row as usize) } else { self.rows.binary_search(&row).ok() }
+    }
+
+    fn of(&self, row: u32) -> &[u32] {
+        self.place(row).map_or(&[], |place| {
+            let node = &self.links[place * self.stride..][..self.stride];
+            &node[1..][..node[0] as usize]
+        })
+    }
+
+    fn add(&mut self, row: u32, to: u32) {
+        let Some(place) = self.place(row) else { return };
+        let node = &mut self.links[place * self.stride..][..self.stride];
+        let count = node[0] as usize;
+        if count + 1 < node.len() && to != row && !node[1..=count].contains(&to) {
+            node[count + 1] = to;
+            node[0] += 1;
+        }
+    }
+
+    fn check(&self, rows: usize) -> Result<(), String> {
+        if !self.rows.is_sorted_by(|a, b| a < b) || self.rows.last().is_some_and(|&row| row as usize >= rows) {
+            return Err("a layer's rows are out of order or out of range".into());
+        }
+        let nodes = if self.rows.is_empty() { rows } else { self.rows.len() };
+        if self.links.len() != nodes * self.stride {
+            return Err(format!("a layer of {nodes} rows has {} numbers", self.links.len()));
+        }
+        for node in self.links.chunks_exact(self.stride) {
+            let count = node[0] as usize;
+            if count >= self.stride || node[1..=count].iter().any(|&to| to as usize >= rows) {
+                return Err("a link leads nowhere".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl Links ===
+
+impl Links {
+    /// Whether every link of a graph over `rows` rows leads somewhere.
+    pub(crate) fn check(&self, rows: usize) -> Result<(), String> {
+        if self.entry as usize >= rows {
+            return Err(format!("the graph begins at row {} of {rows}", self.entry));
+        }
+        self.upper.iter().chain([&self.lowest]).try_for_each(|layer| layer.check(rows))
+    }
+
+    fn build(rows: &Rows, config: &GraphConfig, kernels: Kernels) -> Result<Self, IndexError> {
+        let (padded, radius) = equal_norms(rows);
+        let distance = Angle { kernels, inverse: 1.0 / (radius * radius).max(f32::MIN_POSITIVE) };
+        let (most, width) = (config.neighbours, padded.len() / rows.len());
+        let builder = Hnsw::new(most, rows.len(), MAX_LAYERS, config.construction, distance);
+        let items: Vec<(&[f32], usize)> = padded.chunks_exact(width).zip(0..).collect();
+        let (first, rest) = items.split_at(items.len().min(FIRST_SERIAL));
+        for &item in first {
+            builder.insert_slice(item);
+        }
+        builder.parallel_insert_slice(&rest.to_vec());
+
+        let points = builder.get_point_indexation();
+        let layers = usize::from(builder.get_max_level_observed()) + 1;
+        let mut on_layer = vec![Vec::new(); layers];
+        let mut neighbours = Vec::with_capacity(rows.len());
+        for layer in 0..layers {
+            for point in points.get_layer_iterator(layer) {
+                let row = point.get_origin_id() as u32;
+                for rows in &mut on_layer[1..=layer] {
+                    rows.push(row);
+                }
+                neighbours.push((row, layer, point.get_neighborhood_id()));
+            }
+        }
+        if neighbours.len() != rows.len() {
+            return Err(IndexError::Graph { expected: rows.len(), found: neighbours.len() });
+        }
+        let upper = on_layer.drain(1..).map(|mut on| {
+            on.sort_unstable();
+            let count = on.len();
+            Layer::new(on, count, most)
+        });
+        let mut links = Self {
+            entry: 0,
+            upper: upper.collect(),
+            lowest: Layer::new(Vec::new(), rows.len(), 2 * most),
+        };
+        links.entry = links.upper.last().map_or(0, |highest| highest.rows[0]);
+        // A row's own links first; then, where there is room, the way back of every link, which the builder forgets
+        // when a row's list is full at the time.
+        for back in [false, true] {
+            for (row, layer, lists) in &neighbours {
+                for (level, list) in lists.iter().enumerate().take(layer + 1) {
+                    let at = if level == 0 { &mut links.lowest } else { &mut links.upper[level - 1] };
+                    for to in list.iter().map(|neighbour| neighbour.d_id as u32) {
+                        let (from, to) = if back { (to, *row) } else { (*row, to) };
+                        at.add(from, to);
+                    }
+                }
+            }
+        }
+        Ok(links)
+    }
+}
+
+/// `1 − cos`, never below zero, of vectors of one norm.
+struct Angle {
+    kernels: Kernels,
+    /// One over the norm squared.
+    inverse: f32,
+}
+
+impl Distance<f32> for Angle {
+    fn eval(&self, a: &[f32], b: &[f32]) -> f32 {
+        (1.0 - self.kernels.dot(a, b) * self.inverse).max(0.0)
+    }
+}
+
+/// The vectors, padded, with one more number each that brings them to the norm of the longest; and that norm.
+fn equal_norms(rows: &Rows) -> (Vec<f32>, f32) {
+    let squares: Vec<f32> =
+        (0..rows.len()).map(|row| rows.vector(row).iter().map(|x| x * x).sum::<f32>()).collect();
+    let largest = squares.iter().fold(0.0f32, |largest, &square| largest.max(square));
+    let radius = largest.sqrt();
+    if squares.iter().all(|&square| square >= largest * 0.999) {
+        return (rows.vectors.clone(), radius);
+    }
+    let width = crate::rows::width(rows.dim + 1);
+    let mut padded = vec![0.0; rows.len() * width];
+    for (row, out) in padded.chunks_exact_mut(width).enumerate() {
+        out[..rows.dim].copy_from_slice(rows.vector(row));
+        out[rows.dim] = (largest - squares[row]).max(0.0).sqrt();
+    }
+    (padded, radius)
+}
+
+// === impl Graph ===
+
+/// What a walk remembers; kept by the thread, so that a query allocates nothing that grows with the catalogue.
+#[derive(Default)]
+struct Walk {
+    /// The number of the walk that last met a row.
+    met: Vec<u32>,
+    number: u32,
+    open: BinaryHeap<Near>,
+    found: BinaryHeap<Reverse<Near>>,
+    fresh: Vec<u32>,
+    dots: Vec<i32>,
+}
+
+thread_local! {
+    static WALK: RefCell<Walk> = RefCell::default();
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Near {
+    score: f32,
+    row: u32,
+}
+
+impl Eq for Near {}
+
+impl Ord for Near {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score.total_cmp(&other.score).then(other.row.cmp(&self.row))
+    }
+}
+
+impl PartialOrd for Near {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Walk {
+    fn begin(&mut self, rows: usize) {
+        if self.met.len() < rows || self.number == u32::MAX {
+            self.met.clear();
+            self.met.resize(rows, 0);
+            self.number = 0;
+        }
+        self.number += 1;
+        self.open.clear();
+        self.found.clear();
+    }
+
+    /// Whether the walk comes to this row for the first time.
+    fn meet(&mut self, row: u32) -> bool {
+        std::mem::replace(&mut self.met[row as usize], self.number) != self.number
+    }
+}
+
+impl Graph {
+    pub(crate) fn build(rows: &Rows, config: &GraphConfig, kernels: Kernels) -> Result<Self, IndexError> {
+        Ok(Self::of(Links::build(rows, config, kernels)?, rows))
+    }
+
+    pub(crate) fn of(links: Links, rows: &Rows) -> Self {
+        let mut codes = Vec::with_capacity(rows.len() * rows.width);
+        for row in 0..rows.len() {
+            codes.extend(rows.blocks.row_codes(row, rows.width));
+        }
+        Self { links, codes }
+    }
+
+    /// About the `ef` best rows allowed by `mask`, in no order, by their 8-bit scores.
+    pub(crate) fn search(
+        &self,
+        query: &Query,
+        rows: &Rows,
+        ef: usize,
+        mask: Option<&[u64]>,
+        kernels: Kernels,
+    ) -> Vec<u32> {
+        WALK.with_borrow_mut(|walk| {
+            walk.begin(rows.len());
+            let mut at = Near { score: f32::NEG_INFINITY, row: self.links.entry };
+            walk.fresh.push(at.row);
+            self.score(query, rows, walk, kernels, |_, near| at = near);
+            for layer in self.links.upper.iter().rev() {
+                loop {
+                    let from = at.row;
+                    walk.fresh.extend_from_slice(layer.of(from));
+                    self.score(query, rows, walk, kernels, |_, near| at = at.max(near));
+                    if at.row == from {
+                        break;
+                    }
+                }
+            }
+            let allowed = |row: u32| mask.is_none_or(|words| words[row as usize / 64] >> (row % 64) & 1 == 1);
+            walk.meet(at.row);
+            walk.open.push(at);
+            if allowed(at.row) {
+                walk.found.push(Reverse(at));
+            }
+            while let Some(next) = walk.open.pop() {
+                if walk.found.len() >= ef && walk.found.peek().is_some_and(|worst| next < worst.0) {
+                    break;
+                }
+                for &to in self.links.lowest.of(next.row) {
+                    if walk.meet(to) {
+                        prefetch(&self.codes[to as usize * rows.width..][..rows.width]);
+                        walk.fresh.push(to);
+                    }
+                }
+                self.score(query, rows, walk, kernels, |walk, near| {
+                    let full = walk.found.len() >= ef;
+                    if full && walk.found.peek().is_some_and(|worst| near < worst.0) {
+                        return;
+                    }
+                    walk.open.push(near);
+                    if allowed(near.row) {
+                        if full {
+                            walk.found.pop();
+                        }
+                        walk.found.push(Reverse(near));
+                    }
+                });
+            }
+            walk.found.drain().map(|near| near.0.row).collect()
+        })
+    }
+
+    /// Scores the walk's fresh rows, hands each to `visit`, and forgets them.
+    fn score(
+        &self,
+        query: &Query,
+        rows: &Rows,
+        walk: &mut Walk,
+        kernels: Kernels,
+        mut visit: impl FnMut(&mut Walk, Near),
+    ) {
+        let mut fresh = std::mem::take(&mut walk.fresh);
+        let mut dots = std::mem::take(&mut walk.dots);
+        dots.resize(fresh.len(), 0);
+        kernels.code_dots(query, &self.codes, &fresh, &mut dots);
+        for (&row, &dot) in fresh.iter().zip(&dots) {
+            let score = dot as f32 * (rows.blocks.scales[row as usize] * query.scale);
+            visit(walk, Near { score, row });
+        }
+        fresh.clear();
+        walk.fresh = fresh;
+        walk.dots = dots;
+    }
+}

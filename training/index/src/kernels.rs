@@ -1,0 +1,347 @@
+//! The inner loops, once per instruction set, chosen when the index is made.
+//!
+//! Every path gives the same bits: the 8-bit dot products are integers, their conversion to f32 is one rounding and two
+//! multiplications in a fixed order, and the f32 dot product adds the same sixteen partial sums in the same tree without
+//! fused multiply-add. So an index answers alike on every machine, and one test compares all paths.
+
+// This is where SIMD lives; every block says why it is sound.
+#![allow(unsafe_code)]
+
+use crate::rows::{BLOCK, Blocks, OFFSET, Query};
+use crate::top::Candidates;
+use crate::{IndexError, Simd};
+
+/// The kernels of one instruction set. Holding one proves that this machine has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernels {
+    simd: Simd,
+}
+
+/// One pass over blocks: what to look at and against what.
+pub(crate) struct Scan<'a> {
+    pub(crate) blocks: &'a Blocks,
+    /// Rows in the blocks; places past the end are not scored.
+    pub(crate) rows: usize,
+    /// One bit per row, or all.
+    pub(crate) mask: Option<&'a [u64]>,
+    pub(crate) query: &'a Query,
+    /// What the first row is called in the candidates.
+    pub(crate) first: u32,
+}
+
+impl Kernels {
+    /// # Errors
+    /// [`IndexError::Simd`] where this machine does not have the choice.
+    pub(crate) fn new(choice: Option<Simd>) -> Result<Self, IndexError> {
+        let simd = choice.unwrap_or_else(Simd::best);
+        if simd.is_available() { Ok(Self { simd }) } else { Err(IndexError::Simd(simd)) }
+    }
+
+    /// Offers each allowed row's approximate score, if it can still matter and `accept`s, to `candidates`.
+    pub(crate) fn scan(self, scan: &Scan<'_>, candidates: &mut Candidates, accept: impl Fn(usize) -> bool) {
+        match self.simd {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX-512 F, BW and VNNI.
+            Simd::Avx512 => unsafe { x86::scan_avx512(scan, candidates, accept) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX2.
+            Simd::Avx2 => unsafe { x86::scan_avx2(scan, candidates, accept) },
+            _ => scan_portable(scan, candidates, accept),
+        }
+    }
+
+    /// Dot products of the query and some rows of `vectors`, which are `query.len()` wide.
+    pub(crate) fn dots(self, query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
+        match self.simd {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX-512 F.
+            Simd::Avx512 => unsafe { x86::dots_avx512(query, vectors, rows, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX2.
+            Simd::Avx2 => unsafe { x86::dots_avx2(query, vectors, rows, out) },
+            _ => dots_lanes(query, vectors, rows, out),
+        }
+    }
+
+    /// Dot product of two vectors of one length, a multiple of sixteen.
+    pub(crate) fn dot(self, a: &[f32], b: &[f32]) -> f32 {
+        match self.simd {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX-512 F.
+            Simd::Avx512 => unsafe { x86::dot_avx512(a, b) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX2.
+            Simd::Avx2 => unsafe { x86::dot_avx2(a, b) },
+            _ => dot_lanes(a, b),
+        }
+    }
+
+    /// Integer dot products of the query's codes and some rows of `codes`, row-major and `query.codes.len()` wide.
+    pub(crate) fn code_dots(self, query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
+        match self.simd {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX-512 F, BW and VNNI.
+            Simd::Avx512 => unsafe { x86::code_dots_avx512(query, codes, rows, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `new` saw AVX2.
+            Simd::Avx2 => unsafe { x86::code_dots_avx2(query, codes, rows, out) },
+            _ => code_dots_portable(query, codes, rows, out),
+        }
+    }
+}
+
+/// Asks the processor for the cache lines of a slice that is read soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(slice: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let start = slice.as_ptr().cast::<i8>();
+        for line in (0..std::mem::size_of_val(slice)).step_by(64) {
+            // SAFETY: the address is inside the slice, and a prefetch reads nothing that the program sees.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(line)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = slice;
+}
+
+/// The walk over blocks that all scans share. `score` gets a block, its scales and the threshold; it fills in the
+/// approximate scores where any reaches the threshold, and says which do.
+#[inline(always)]
+fn scan_blocks(
+    scan: &Scan<'_>,
+    candidates: &mut Candidates,
+    accept: impl Fn(usize) -> bool,
+    score: impl Fn(&[u8], &[f32; BLOCK], f32, &mut [f32; BLOCK]) -> u16,
+) {
+    let bytes = BLOCK * scan.query.codes.len();
+    let mut scores = [0.0; BLOCK];
+    let blocks = scan.blocks.codes.chunks_exact(bytes).zip(scan.blocks.scales.as_chunks::<BLOCK>().0);
+    for (index, (codes, scales)) in blocks.enumerate() {
+        let first = index * BLOCK;
+        let mut allowed = match scan.mask {
+            None => u16::MAX,
+            Some(words) => (words[first / 64] >> (first % 64)) as u16,
+        };
+        if allowed == 0 {
+            continue;
+        }
+        if scan.rows - first < BLOCK {
+            allowed &= (1 << (scan.rows - first)) - 1;
+        }
+        let mut reached = score(codes, scales, candidates.threshold, &mut scores) & allowed;
+        while reached != 0 {
+            let lane = reached.trailing_zeros() as usize;
+            reached &= reached - 1;
+            if accept(first + lane) {
+                candidates.push(scores[lane], scan.first + (first + lane) as u32);
+            }
+        }
+    }
+}
+
+fn scan_portable(scan: &Scan<'_>, candidates: &mut Candidates, accept: impl Fn(usize) -> bool) {
+    let query = scan.query;
+    scan_blocks(scan, candidates, accept, |codes, scales, threshold, scores| {
+        let mut dots = [0i32; BLOCK];
+        for (group, word) in codes.as_chunks::<{ 4 * BLOCK }>().0.iter().zip(query.codes.as_chunks::<4>().0) {
+            for lane in 0..BLOCK {
+                for d in 0..4 {
+                    let code = i16::from(group[lane * 4 + d]) - i16::from(OFFSET);
+                    dots[lane] += i32::from(code) * i32::from(word[d]);
+                }
+            }
+        }
+        let mut reached = 0;
+        for lane in 0..BLOCK {
+            scores[lane] = dots[lane] as f32 * (scales[lane] * query.scale);
+            reached |= u16::from(scores[lane] >= threshold) << lane;
+        }
+        reached
+    });
+}
+
+/// Sixteen partial sums, then a tree: the same on every instruction set, since nothing is fused or reordered.
+#[inline(always)]
+fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
+        for lane in 0..16 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+    }
+    sums[0]
+}
+
+/// Rows ahead of the one being scored whose cache lines are asked for.
+const AHEAD: usize = 8;
+
+#[inline(always)]
+fn dots_lanes(query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
+    let width = query.len();
+    let vector = |row: u32| &vectors[row as usize * width..][..width];
+    for (place, (&row, out)) in rows.iter().zip(out).enumerate() {
+        if let Some(&later) = rows.get(place + AHEAD) {
+            prefetch(vector(later));
+        }
+        *out = dot_lanes(query, vector(row));
+    }
+}
+
+fn code_dots_portable(query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
+    let width = query.codes.len();
+    for (&row, out) in rows.iter().zip(out) {
+        let row = &codes[row as usize * width..][..width];
+        *out = row
+            .iter()
+            .zip(&query.codes)
+            .map(|(&x, &q)| (i32::from(x) - i32::from(OFFSET)) * i32::from(q))
+            .sum::<i32>();
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Scan, dot_lanes, dots_lanes, scan_blocks};
+    use crate::rows::{BLOCK, OFFSET, Query};
+    use crate::top::Candidates;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn scan_avx512(scan: &Scan<'_>, candidates: &mut Candidates, accept: impl Fn(usize) -> bool) {
+        let query = scan.query;
+        let correction = _mm512_set1_epi32(query.correction);
+        let query_scale = _mm512_set1_ps(query.scale);
+        scan_blocks(scan, candidates, accept, |codes, scales, threshold, scores| {
+            let (mut even, mut odd) = (correction, _mm512_setzero_si512());
+            for (pair, words) in codes.as_chunks::<128>().0.iter().zip(query.words.as_chunks::<2>().0) {
+                // SAFETY: `pair` is 128 bytes, which two unaligned loads read.
+                let (low, high) = unsafe {
+                    (_mm512_loadu_si512(pair.as_ptr().cast()), _mm512_loadu_si512(pair.as_ptr().add(64).cast()))
+                };
+                even = _mm512_dpbusd_epi32(even, low, _mm512_set1_epi32(words[0]));
+                odd = _mm512_dpbusd_epi32(odd, high, _mm512_set1_epi32(words[1]));
+            }
+            let dots = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+            // SAFETY: `scales` is sixteen numbers.
+            let scale = _mm512_mul_ps(unsafe { _mm512_loadu_ps(scales.as_ptr()) }, query_scale);
+            let score = _mm512_mul_ps(dots, scale);
+            let reached = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, _mm512_set1_ps(threshold));
+            if reached != 0 {
+                // SAFETY: `scores` is sixteen numbers.
+                unsafe { _mm512_storeu_ps(scores.as_mut_ptr(), score) };
+            }
+            reached
+        });
+    }
+
+    /// Sums of four neighbouring products of signed bytes. AVX2 multiplies unsigned by signed bytes only, so the sign of
+    /// the first moves over to the second; two products of at most 127 · 127 fit the 16 bits between.
+    #[target_feature(enable = "avx2")]
+    fn products_avx2(offset_codes: __m256i, query: __m256i) -> __m256i {
+        let codes = _mm256_xor_si256(offset_codes, _mm256_set1_epi8(OFFSET as i8));
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(query, codes));
+        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn scan_avx2(scan: &Scan<'_>, candidates: &mut Candidates, accept: impl Fn(usize) -> bool) {
+        let query = scan.query;
+        let query_scale = _mm256_set1_ps(query.scale);
+        scan_blocks(scan, candidates, accept, |codes, scales, threshold, scores| {
+            let mut dots = [_mm256_setzero_si256(); 2];
+            for (group, &word) in codes.as_chunks::<64>().0.iter().zip(&query.words) {
+                let word = _mm256_set1_epi32(word);
+                for half in 0..2 {
+                    // SAFETY: `group` is 64 bytes, of which this reads one half.
+                    let codes = unsafe { _mm256_loadu_si256(group.as_ptr().add(32 * half).cast()) };
+                    dots[half] = _mm256_add_epi32(dots[half], products_avx2(codes, word));
+                }
+            }
+            let threshold = _mm256_set1_ps(threshold);
+            let mut reached = 0;
+            for half in 0..2 {
+                // SAFETY: `scales` and `scores` are sixteen numbers, of which this touches one half.
+                unsafe {
+                    let scale = _mm256_mul_ps(_mm256_loadu_ps(scales.as_ptr().add(8 * half)), query_scale);
+                    let score = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[half]), scale);
+                    _mm256_storeu_ps(scores.as_mut_ptr().add(8 * half), score);
+                    let over = _mm256_cmp_ps::<_CMP_GE_OQ>(score, threshold);
+                    reached |= (_mm256_movemask_ps(over) as u16) << (BLOCK / 2 * half);
+                }
+            }
+            reached
+        });
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn dot_avx512(a: &[f32], b: &[f32]) -> f32 {
+        dot_lanes(a, b)
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn dot_avx2(a: &[f32], b: &[f32]) -> f32 {
+        dot_lanes(a, b)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn dots_avx512(query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
+        dots_lanes(query, vectors, rows, out);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn dots_avx2(query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
+        dots_lanes(query, vectors, rows, out);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn code_dots_avx512(query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
+        let width = query.codes.len();
+        for (&row, out) in rows.iter().zip(out) {
+            let row = &codes[row as usize * width..][..width];
+            let mut sum = _mm512_setzero_si512();
+            for (codes, query) in row.chunks(64).zip(query.codes.chunks(64)) {
+                let lanes = u64::MAX >> (64 - codes.len());
+                // SAFETY: the masked loads read `codes.len()` bytes of each, which is 16 to 64 and the same for both.
+                let (codes, query) = unsafe {
+                    (
+                        _mm512_maskz_loadu_epi8(lanes, codes.as_ptr().cast()),
+                        _mm512_maskz_loadu_epi8(lanes, query.as_ptr()),
+                    )
+                };
+                sum = _mm512_dpbusd_epi32(sum, codes, query);
+            }
+            *out = _mm512_reduce_add_epi32(sum) + query.correction;
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn code_dots_avx2(query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
+        let width = query.codes.len();
+        for (&row, out) in rows.iter().zip(out) {
+            let row = &codes[row as usize * width..][..width];
+            let mut sum = _mm256_setzero_si256();
+            for (codes, query) in row.as_chunks::<16>().0.iter().zip(query.codes.as_chunks::<16>().0) {
+                // SAFETY: each is 16 bytes.
+                let (codes, query) = unsafe {
+                    (_mm_loadu_si128(codes.as_ptr().cast()), _mm_loadu_si128(query.as_ptr().cast()))
+                };
+                // Sixteen products of 16-bit numbers: half as wide as the scan's, and no upper half to pad.
+                let codes =
+                    _mm256_sub_epi16(_mm256_cvtepu8_epi16(codes), _mm256_set1_epi16(i16::from(OFFSET)));
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes, _mm256_cvtepi8_epi16(query)));
+            }
+            let mut lanes = [0i32; 8];
+            // SAFETY: `lanes` is 32 bytes.
+            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sum) };
+            *out = lanes.iter().sum();
+        }
+    }
+}
