@@ -148,9 +148,15 @@ pub struct EvaluateArgs {
     /// What to do with items that the shopper touched before.
     #[arg(long, value_enum, default_value_t = SeenPolicy::Allow)]
     pub seen: SeenPolicy,
-    /// At most so many cases, drawn with a seed; all when absent.
+    /// The newest share of the events, by event time, is the test set.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub holdout: f64,
+    /// At most so many cases, drawn with the seed; all when absent.
     #[arg(long)]
     pub cases: Option<usize>,
+    /// Seed of the draw of cases and of the intervals.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

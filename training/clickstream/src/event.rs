@@ -1,14 +1,57 @@
 //! Events: columns in, borrowed rows out.
+//!
+//! A file's record batch becomes an [`EventBatch`] once every value has been checked; its rows are
+//! then read as [`EventRef`]s, which borrow from the columns and allocate nothing.
 
-use std::path::Path;
+mod build;
 
-use endcap_proto::{Event, EventTime, EventType};
+use std::{path::Path, sync::Arc};
 
-use crate::ClickstreamError;
+use arrow::{
+    array::{
+        Array, BooleanArray, Float64Array, PrimitiveArray, RecordBatch, StringArray, StructArray, UInt32Array,
+    },
+    datatypes::{TimestampMillisecondType, UInt32Type},
+};
+use endcap_proto::{
+    Event, EventId, EventItem, EventTime, EventType, FieldError, ItemId, Transaction, UserId, VisitorId,
+};
 
-/// The columns of one record batch of events, every value of which has been checked.
+use crate::{
+    ClickstreamError,
+    columns::{Columns, Lists, OptionalText, TextLists, TextMaps, value},
+    schema::Contract,
+    table::{Builder, Table, TableReader, TableWriter, record_batch},
+};
+use build::EventBuilder;
+
+/// Reads events from one file, an [`EventBatch`] at a time.
+pub type EventReader = TableReader<Event>;
+
+/// Writes events to one file.
+pub type EventWriter = TableWriter<Event>;
+
+/// The columns of one record batch of events, every value of which has been checked. Clones share
+/// the columns.
 #[derive(Debug, Clone)]
-pub struct EventBatch {}
+pub struct EventBatch {
+    event_id: StringArray,
+    event_type: Arc<[EventType]>,
+    time: PrimitiveArray<TimestampMillisecondType>,
+    visitor_id: StringArray,
+    user_id: OptionalText,
+    session_id: OptionalText,
+    search_query: OptionalText,
+    placement: OptionalText,
+    attribution_token: OptionalText,
+    consent: Option<BooleanArray>,
+    items: Lists,
+    item: ItemColumns,
+    page_categories: TextLists,
+    experiment_ids: TextLists,
+    attributes: TextMaps,
+    transaction: Option<TransactionColumns>,
+}
 
 /// One event, borrowed from its [`EventBatch`]. Fields mean what they mean in [`Event`].
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +76,8 @@ pub struct EventRef<'a> {
     pub attribution_token: Option<&'a str>,
     /// The shopper agreed to be remembered.
     pub consent: bool,
+    batch: &'a EventBatch,
+    row: usize,
 }
 
 /// A product within an event.
@@ -63,22 +108,56 @@ pub struct TransactionRef<'a> {
     pub currency: &'a str,
 }
 
+#[derive(Debug, Clone)]
+struct ItemColumns {
+    item_id: StringArray,
+    quantity: Option<UInt32Array>,
+    unit_price: Option<Float64Array>,
+    position: Option<UInt32Array>,
+}
+
+#[derive(Debug, Clone)]
+struct TransactionColumns {
+    rows: StructArray,
+    id: OptionalText,
+    revenue: Option<Float64Array>,
+    tax: Option<Float64Array>,
+    cost: Option<Float64Array>,
+    currency: OptionalText,
+}
+
+// === impl EventBatch ===
+
 impl EventBatch {
-    /// Columns of these events, in this order.
+    /// The columns of these events, in this order.
     ///
     /// # Errors
-    /// When an event breaks a rule of the contract (see [`Event`]'s conversion from the wire).
+    /// When an event breaks a rule of the contract, as [`EventWriter::write`].
     pub fn from_events<'e>(events: impl IntoIterator<Item = &'e Event>) -> Result<Self, ClickstreamError> {
-        let _ = events;
-        todo!()
+        let path = Path::new("(in memory)");
+        let mut builder = EventBuilder::default();
+        for (row, event) in (0u64..).zip(events) {
+            builder.append(event).map_err(|FieldError { field, rule }| ClickstreamError::Value {
+                path: path.to_owned(),
+                batch: 0,
+                row,
+                column: field,
+                rule,
+            })?;
+        }
+        let contract = Event::contract();
+        let record: RecordBatch = record_batch(&contract.schema(), builder.finish(), path)?;
+        Event::decode(&Columns::new(path, 0, &record, &contract), record.num_rows())
     }
 
     /// Number of events.
+    #[inline]
     pub fn len(&self) -> usize {
-        todo!()
+        self.event_type.len()
     }
 
     /// Whether there is none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -87,103 +166,197 @@ impl EventBatch {
     ///
     /// # Panics
     /// When `row` is not below [`Self::len`].
+    #[inline]
     pub fn get(&self, row: usize) -> EventRef<'_> {
-        let _ = row;
-        todo!()
+        EventRef {
+            event_id: self.event_id.value(row),
+            event_type: self.event_type[row],
+            time: EventTime::clamped(self.time.value(row)),
+            visitor_id: self.visitor_id.value(row),
+            user_id: self.user_id.get(row),
+            session_id: self.session_id.get(row),
+            search_query: self.search_query.get(row),
+            placement: self.placement.get(row),
+            attribution_token: self.attribution_token.get(row),
+            consent: self.consent.as_ref().is_none_or(|consent| consent.is_valid(row) && consent.value(row)),
+            batch: self,
+            row,
+        }
     }
 
     /// The events in file order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> + DoubleEndedIterator {
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> + DoubleEndedIterator + Clone {
         (0..self.len()).map(|row| self.get(row))
+    }
+
+    #[inline]
+    fn item(&self, i: usize) -> EventItemRef<'_> {
+        EventItemRef {
+            item_id: self.item.item_id.value(i),
+            quantity: value(self.item.quantity.as_ref(), i).unwrap_or(1),
+            unit_price: value(self.item.unit_price.as_ref(), i),
+            position: value(self.item.position.as_ref(), i),
+        }
     }
 }
 
+// === impl EventRef ===
+
 impl<'a> EventRef<'a> {
     /// The products concerned.
+    #[inline]
     pub fn items(&self) -> impl ExactSizeIterator<Item = EventItemRef<'a>> + DoubleEndedIterator + Clone + use<'a> {
-        [].into_iter()
+        let batch = self.batch;
+        batch.items.range(self.row).map(|i| batch.item(i))
     }
 
     /// What was paid, for purchases and refunds.
     pub fn transaction(&self) -> Option<TransactionRef<'a>> {
-        todo!()
+        let columns = self.batch.transaction.as_ref().filter(|columns| columns.rows.is_valid(self.row))?;
+        Some(TransactionRef {
+            id: columns.id.get(self.row).unwrap_or_default(),
+            revenue: value(columns.revenue.as_ref(), self.row),
+            tax: value(columns.tax.as_ref(), self.row),
+            cost: value(columns.cost.as_ref(), self.row),
+            currency: columns.currency.get(self.row).unwrap_or_default(),
+        })
     }
 
     /// Category paths of the page.
     pub fn page_categories(&self) -> impl ExactSizeIterator<Item = &'a str> + Clone + use<'a> {
-        [].into_iter()
+        self.batch.page_categories.get(self.row)
     }
 
     /// Experiments the shopper was in.
     pub fn experiment_ids(&self) -> impl ExactSizeIterator<Item = &'a str> + Clone + use<'a> {
-        [].into_iter()
+        self.batch.experiment_ids.get(self.row)
     }
 
     /// Anything else, as name and value.
     pub fn attributes(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
-        [].into_iter()
+        self.batch.attributes.get(self.row)
     }
 
     /// An owned copy.
     pub fn to_event(&self) -> Event {
-        todo!()
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Event {
+            event_id: checked(EventId::new(self.event_id)),
+            event_type: self.event_type,
+            time: self.time,
+            visitor_id: checked(VisitorId::new(self.visitor_id)),
+            user_id: self.user_id.map(|id| checked(UserId::new(id))),
+            session_id: owned(self.session_id),
+            items: self
+                .items()
+                .map(|item| EventItem {
+                    item_id: checked(ItemId::new(item.item_id)),
+                    quantity: item.quantity,
+                    unit_price: item.unit_price,
+                    position: item.position,
+                })
+                .collect(),
+            transaction: self.transaction().map(|transaction| Transaction {
+                id: transaction.id.to_owned(),
+                revenue: transaction.revenue,
+                tax: transaction.tax,
+                cost: transaction.cost,
+                currency: transaction.currency.to_owned(),
+            }),
+            search_query: owned(self.search_query),
+            page_categories: self.page_categories().map(str::to_owned).collect(),
+            placement: owned(self.placement),
+            attribution_token: owned(self.attribution_token),
+            experiment_ids: self.experiment_ids().map(str::to_owned).collect(),
+            attributes: self.attributes().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            consent: self.consent,
+        }
     }
 }
 
-/// Reads events from one file, a record batch at a time.
-#[derive(Debug)]
-pub struct EventReader {}
+/// An identifier of a batch, which was checked by the same rule when the batch was read.
+fn checked<T>(id: Result<T, FieldError>) -> T {
+    id.expect("identifiers are checked when a batch is read")
+}
 
-impl EventReader {
-    /// Opens an Arrow IPC file or stream (also within zstd or gzip) or a Parquet file; which one it
-    /// is, its first bytes say.
-    ///
-    /// # Errors
-    /// When it cannot be opened, is none of these, is cut off, or lacks a required column.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, ClickstreamError> {
-        let _ = path.as_ref();
-        todo!()
+// === impl Table ===
+
+impl Table for Event {
+    type Batch = EventBatch;
+    type Builder = EventBuilder;
+
+    fn contract() -> Contract {
+        Contract::event()
+    }
+
+    fn decode(columns: &Columns<'_>, rows: usize) -> Result<EventBatch, ClickstreamError> {
+        let event_id = columns.required("event_id", columns.text("event_id")?)?;
+        columns.ids("event_id", &event_id, false, |id| EventId::new(id).map(drop))?;
+        let visitor_id = columns.required("visitor_id", columns.text("visitor_id")?)?;
+        columns.ids("visitor_id", &visitor_id, false, |id| VisitorId::new(id).map(drop))?;
+        let user_id = columns.optional_text("user_id")?;
+        if let Some(ids) = user_id.column() {
+            columns.ids("user_id", ids, true, |id| UserId::new(id).map(drop))?;
+        }
+        let event_type = event_types(columns)?;
+        let time = columns.required("event_time", columns.times("event_time")?)?;
+        let (items, item) = item_columns(columns)?;
+        for (row, event_type) in event_type.iter().enumerate() {
+            if event_type.needs_items() && items.range(row).is_empty() {
+                return Err(columns.bad(row, "items", format!("must not be empty for {event_type}")));
+            }
+        }
+        debug_assert_eq!(event_type.len(), rows);
+        Ok(EventBatch {
+            event_id,
+            event_type,
+            time,
+            visitor_id,
+            user_id,
+            session_id: columns.optional_text("session_id")?,
+            search_query: columns.optional_text("search_query")?,
+            placement: columns.optional_text("placement")?,
+            attribution_token: columns.optional_text("attribution_token")?,
+            consent: columns.bools("consent")?,
+            items,
+            item,
+            page_categories: columns.text_lists("page_categories")?,
+            experiment_ids: columns.text_lists("experiment_ids")?,
+            attributes: columns.text_maps("attributes")?,
+            transaction: transaction_columns(columns)?,
+        })
     }
 }
 
-impl Iterator for EventReader {
-    type Item = Result<EventBatch, ClickstreamError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
+fn event_types(columns: &Columns<'_>) -> Result<Arc<[EventType]>, ClickstreamError> {
+    let parse = |name: &str| name.parse::<EventType>().map_err(|error| error.to_string());
+    let names = columns.names("type", parse)?;
+    let names = names.ok_or_else(|| columns.missing("type"))?;
+    let known = names.into_iter().enumerate().map(|(row, event_type)| {
+        event_type.ok_or_else(|| columns.bad(row, "type", "must not be null".to_owned()))
+    });
+    known.collect()
 }
 
-/// Writes events to one file, which appears under its name when it is finished.
-#[derive(Debug)]
-pub struct EventWriter {}
+fn item_columns(columns: &Columns<'_>) -> Result<(Lists, ItemColumns), ClickstreamError> {
+    let (lists, values) = columns.struct_lists("items")?.ok_or_else(|| columns.missing("items"))?;
+    let fields = columns.of_list("items", &lists, &values);
+    let item_id = fields.required("item_id", fields.text("item_id")?)?;
+    fields.ids("item_id", &item_id, false, |id| ItemId::new(id).map(drop))?;
+    let item = ItemColumns {
+        item_id,
+        quantity: fields.numbers::<UInt32Type>("quantity")?,
+        unit_price: fields.amounts("unit_price")?,
+        position: fields.numbers::<UInt32Type>("position")?,
+    };
+    Ok((lists, item))
+}
 
-impl EventWriter {
-    /// The ending of the name says what is written: `.arrow`, `.arrows`, `.arrows.zst`,
-    /// `.arrows.gz`, `.parquet`.
-    ///
-    /// # Errors
-    /// When the ending is none of these or the file cannot be created.
-    pub fn create(path: impl AsRef<Path>) -> Result<Self, ClickstreamError> {
-        let _ = path.as_ref();
-        todo!()
-    }
-
-    /// Adds an event.
-    ///
-    /// # Errors
-    /// When it breaks a rule of the contract or cannot be written.
-    pub fn write(&mut self, event: &Event) -> Result<(), ClickstreamError> {
-        let _ = event;
-        todo!()
-    }
-
-    /// Writes what is buffered, makes it durable and gives the file its name. Returns the number of
-    /// events. A writer that is dropped instead leaves nothing behind.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn finish(self) -> Result<u64, ClickstreamError> {
-        todo!()
-    }
+fn transaction_columns(columns: &Columns<'_>) -> Result<Option<TransactionColumns>, ClickstreamError> {
+    let Some(rows) = columns.structs("transaction")? else { return Ok(None) };
+    let fields = columns.of_struct("transaction", &rows);
+    let (id, currency) = (fields.optional_text("id")?, fields.optional_text("currency")?);
+    let (revenue, tax, cost) = (fields.amounts("revenue")?, fields.amounts("tax")?, fields.amounts("cost")?);
+    Ok(Some(TransactionColumns { rows, id, revenue, tax, cost, currency }))
 }

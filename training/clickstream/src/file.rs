@@ -14,13 +14,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arrow::{array::RecordBatch, datatypes::Schema};
+use arrow::{array::RecordBatch, datatypes::Fields};
 use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
 };
 
-pub(crate) use write::{PendingFile, RecordWriter};
+pub(crate) use write::{PendingFile, RecordWriter, has_known_ending, known_endings};
 
 use crate::{ClickstreamError, error::IoContext, schema::Contract};
 
@@ -200,7 +200,7 @@ fn guarded<T, E: std::fmt::Display>(decode: impl FnOnce() -> Result<T, E>) -> Re
     }
 }
 
-/// The columns of a schema by name, for messages.
-pub(crate) fn column_names(schema: &Schema) -> String {
-    schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
+/// The names of columns, for messages.
+pub(crate) fn column_names(fields: &Fields) -> String {
+    fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
 }

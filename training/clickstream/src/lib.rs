@@ -17,15 +17,21 @@
 #![forbid(unsafe_code)]
 
 mod bad_rows;
+mod builders;
+mod columns;
 mod dataset;
 mod error;
 mod event;
+mod file;
 mod impression;
 mod item;
+mod schema;
+mod table;
 mod term;
+#[cfg(test)]
+mod testing;
 
 pub mod check;
-#[cfg(any())] // TEMPORARY (lead): engineer B removes this line as soon as import compiles; it kept everybody downstream from building
 pub mod import;
 pub mod split;
 pub mod synthetic;
@@ -36,4 +42,5 @@ pub use error::ClickstreamError;
 pub use event::{EventBatch, EventItemRef, EventReader, EventRef, EventWriter, TransactionRef};
 pub use impression::{ImpressionReader, ImpressionWriter};
 pub use item::{ItemReader, ItemWriter};
+pub use table::{TableReader, TableWriter};
 pub use term::{Term, TermReader, TermWriter};

@@ -1,10 +1,19 @@
 //! Terms: how a vocabulary is kept on disk.
 
-use std::path::Path;
-
+use arrow::{
+    array::ArrayRef,
+    datatypes::{UInt32Type, UInt64Type},
+};
+use endcap_proto::FieldError;
 use serde::{Deserialize, Serialize};
 
-use crate::ClickstreamError;
+use crate::{
+    ClickstreamError,
+    builders::{Numbers, Texts},
+    columns::Columns,
+    schema::Contract,
+    table::{Builder, Table, TableReader, TableWriter},
+};
 
 /// One row of a vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,60 +28,60 @@ pub struct Term {
     pub count: u64,
 }
 
-/// Reads terms from one file, a record batch at a time.
-#[derive(Debug)]
-pub struct TermReader {}
+/// Reads terms from one file, a `Vec` of them at a time.
+pub type TermReader = TableReader<Term>;
 
-impl TermReader {
-    /// Opens an Arrow IPC file or stream (also within zstd or gzip) or a Parquet file; which one it
-    /// is, its first bytes say.
-    ///
-    /// # Errors
-    /// When it cannot be opened, is none of these, is cut off, or lacks a required column.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, ClickstreamError> {
-        let _ = path.as_ref();
-        todo!()
+/// Writes terms to one file.
+pub type TermWriter = TableWriter<Term>;
+
+/// Gathers terms into columns.
+#[derive(Default)]
+pub struct TermBuilder {
+    kind: Texts,
+    term: Texts,
+    row: Numbers<UInt32Type>,
+    count: Numbers<UInt64Type>,
+}
+
+impl Builder for TermBuilder {
+    type Row = Term;
+
+    fn append(&mut self, term: &Term) -> Result<(), FieldError> {
+        self.kind.push(&term.kind);
+        self.term.push(&term.term);
+        self.row.push(term.row);
+        self.count.push(term.count);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.kind.bytes() + self.term.bytes()
+    }
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        vec![self.kind.finish(), self.term.finish(), self.row.finish(), self.count.finish()]
     }
 }
 
-impl Iterator for TermReader {
-    type Item = Result<Vec<Term>, ClickstreamError>;
+impl Table for Term {
+    type Batch = Vec<Term>;
+    type Builder = TermBuilder;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
-}
-
-/// Writes terms to one file, which appears under its name when it is finished.
-#[derive(Debug)]
-pub struct TermWriter {}
-
-impl TermWriter {
-    /// The ending of the name says what is written: `.arrow`, `.arrows`, `.arrows.zst`,
-    /// `.arrows.gz`, `.parquet`.
-    ///
-    /// # Errors
-    /// When the ending is none of these or the file cannot be created.
-    pub fn create(path: impl AsRef<Path>) -> Result<Self, ClickstreamError> {
-        let _ = path.as_ref();
-        todo!()
+    fn contract() -> Contract {
+        Contract::term()
     }
 
-    /// Adds one.
-    ///
-    /// # Errors
-    /// When it breaks a rule of the contract or cannot be written.
-    pub fn write(&mut self, term: &Term) -> Result<(), ClickstreamError> {
-        let _ = term;
-        todo!()
-    }
-
-    /// Writes what is buffered, makes it durable and gives the file its name. Returns the number of
-    /// rows. A writer that is dropped instead leaves nothing behind.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn finish(self) -> Result<u64, ClickstreamError> {
-        todo!()
+    fn decode(columns: &Columns<'_>, rows: usize) -> Result<Vec<Term>, ClickstreamError> {
+        let kind = columns.required("kind", columns.text("kind")?)?;
+        let term = columns.required("term", columns.text("term")?)?;
+        let row = columns.required("row", columns.numbers::<UInt32Type>("row")?)?;
+        let count = columns.required("count", columns.numbers::<UInt64Type>("count")?)?;
+        let decode = |i: usize| Term {
+            kind: kind.value(i).to_owned(),
+            term: term.value(i).to_owned(),
+            row: row.value(i),
+            count: count.value(i),
+        };
+        Ok((0..rows).map(decode).collect())
     }
 }

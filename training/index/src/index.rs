@@ -1,18 +1,35 @@
 //! The index: one immutable snapshot at a time, replaced by writers, never waited for by readers.
+//!
+//! A write copies what it changes (a bitmap of base rows, one chunk of the live segment), shares the rest with the
+//! snapshot before, and swaps one pointer: whoever asks next sees it. Writers take turns.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Allowed, Hit, IndexConfig, IndexError, Plan, Retriever, Way};
+use arc_swap::ArcSwap;
 
-/// The name of the file that [`Index::save`] writes into its directory.
-pub const FILE_NAME: &str = "index.bin";
+use crate::graph::Graph;
+use crate::kernels::Kernels;
+use crate::live::{LabelMap, Live};
+use crate::rows::{MAX_DIM, Rows, unfit};
+use crate::snapshot::{Alive, Base, State, all};
+use crate::{Allowed, Hit, IndexConfig, IndexError, Plan, Retriever, Snapshot, Way, file};
+
+/// Most rows of a base, so that live rows can still be numbered in 32 bits.
+const MAX_ROWS: usize = 4_000_000_000;
+/// Fewer changes than this are never worth a compaction.
+const FEW_CHANGES: usize = 4_096;
 
 /// A searchable set of labelled vectors that changes while it is read.
-pub struct Index {}
-
-/// One immutable view of an [`Index`]: what every part of one request should look at.
-#[derive(Clone)]
-pub struct Snapshot {}
+pub struct Index {
+    current: ArcSwap<State>,
+    /// Held by the one writer of the moment.
+    writing: Mutex<()>,
+    /// Held by the one compaction of the moment.
+    compacting: Mutex<()>,
+    config: Arc<IndexConfig>,
+}
 
 /// What [`Index::compact`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,145 +52,284 @@ impl Index {
     ///
     /// # Errors
     /// Any parameter out of range, a shape that does not fit, a number that is not finite, a label given twice.
-    pub fn build(_labels: &[u64], _vectors: &[f32], _dim: usize, _config: &IndexConfig) -> Result<Self, IndexError> {
-        todo!()
+    pub fn build(labels: &[u64], vectors: &[f32], dim: usize, config: &IndexConfig) -> Result<Self, IndexError> {
+        config.validate()?;
+        if !(1..=MAX_DIM).contains(&dim) {
+            return Err(IndexError::Config { parameter: "dim", value: dim as u64, rule: "1 to 4,096" });
+        }
+        if labels.len() > MAX_ROWS {
+            return Err(IndexError::TooMany(labels.len()));
+        }
+        if labels.len().checked_mul(dim) != Some(vectors.len()) {
+            return Err(IndexError::Shape { labels: labels.len(), dim, found: vectors.len() });
+        }
+        let mut rows = Rows::with_capacity(dim, labels.len());
+        for (&label, vector) in labels.iter().zip(vectors.chunks_exact(dim)) {
+            if let Some((position, value)) = unfit(vector) {
+                return Err(IndexError::Value { label, position, value });
+            }
+            rows.push(label, vector);
+        }
+        let kernels = Kernels::new(config.simd)?;
+        Ok(Self::of(Base::build(rows, Arc::new(config.clone()), kernels)?))
     }
+
+    pub(crate) fn of(base: Base) -> Self {
+        let config = Arc::clone(&base.config);
+        let state = State { base: Arc::new(base), alive: Alive::default(), live: Live::new() };
+        Self {
+            current: ArcSwap::from_pointee(state),
+            writing: Mutex::default(),
+            compacting: Mutex::default(),
+            config,
+        }
+    }
+
     /// Reads what [`save`](Self::save) wrote. The checksum is verified before anything is parsed.
     ///
     /// # Errors
     /// [`IndexError::Io`], or [`IndexError::Corrupt`] with the reason.
-    pub fn load(_dir: &Path) -> Result<Self, IndexError> {
-        todo!()
+    pub fn load(dir: &Path) -> Result<Self, IndexError> {
+        file::read(dir).map(Self::of)
     }
+
     /// Writes the index as `dir/index.bin` (temporary name, then rename), compacting it first where it has changed.
     ///
     /// # Errors
     /// [`IndexError::Io`].
-    pub fn save(&self, _dir: &Path) -> Result<(), IndexError> {
-        todo!()
+    pub fn save(&self, dir: &Path) -> Result<(), IndexError> {
+        let _one = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rebuild()?;
+        file::write(dir, &self.current.load().base)
     }
+
     /// The present view: take one per request, and search and filter on that.
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        Snapshot(self.current.load_full())
     }
+
     /// [`Retriever::retrieve`] on the present snapshot, the planned way.
     ///
     /// # Errors
     /// A query of another dimension, or with a number that is not finite.
-    pub fn search(&self, _query: &[f32], _k: usize, _allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
-        todo!()
+    pub fn search(&self, query: &[f32], k: usize, allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
+        self.snapshot().retrieve(query, k, allowed)
     }
+
     /// As [`search`](Self::search), exactly, whatever the plan.
     ///
     /// # Errors
     /// As [`search`](Self::search).
-    pub fn search_exact(&self, _query: &[f32], _k: usize, _allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
-        todo!()
+    pub fn search_exact(&self, query: &[f32], k: usize, allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
+        self.snapshot().by(Way::Scan).retrieve(query, k, allowed)
     }
+
     /// Adds a vector, or replaces the label's. The next query sees it.
     ///
     /// # Errors
     /// A vector of another dimension, or with a number that is not finite: the index is unchanged.
-    pub fn upsert(&self, _label: u64, _vector: &[f32]) -> Result<(), IndexError> {
-        todo!()
+    pub fn upsert(&self, label: u64, vector: &[f32]) -> Result<(), IndexError> {
+        let dim = self.dim();
+        if vector.len() != dim {
+            return Err(IndexError::Dimension { expected: dim, found: vector.len() });
+        }
+        self.upsert_batch(&[label], vector)
     }
+
     /// [`upsert`](Self::upsert) of many (`vectors`: `labels × dim`): all become visible at once; of one label given
     /// twice the later vector stays.
     ///
     /// # Errors
     /// As [`upsert`](Self::upsert): all or nothing.
-    pub fn upsert_batch(&self, _labels: &[u64], _vectors: &[f32]) -> Result<(), IndexError> {
-        todo!()
+    pub fn upsert_batch(&self, labels: &[u64], vectors: &[f32]) -> Result<(), IndexError> {
+        let dim = self.dim();
+        if labels.len().checked_mul(dim) != Some(vectors.len()) {
+            return Err(IndexError::Shape { labels: labels.len(), dim, found: vectors.len() });
+        }
+        for (&label, vector) in labels.iter().zip(vectors.chunks_exact(dim)) {
+            if let Some((position, value)) = unfit(vector) {
+                return Err(IndexError::Value { label, position, value });
+            }
+        }
+        let _turn = self.turn();
+        let mut state = State::clone(&self.current.load());
+        for (&label, vector) in labels.iter().zip(vectors.chunks_exact(dim)) {
+            state.remove(label);
+            state.live.push(label, vector);
+        }
+        self.current.store(Arc::new(state));
+        Ok(())
     }
+
     /// Removes a label; whether it was there. No later query returns it.
-    pub fn delete(&self, _label: u64) -> bool {
-        todo!()
+    pub fn delete(&self, label: u64) -> bool {
+        self.delete_batch(&[label]) == 1
     }
+
     /// [`delete`](Self::delete) of many at once; how many were there.
-    pub fn delete_batch(&self, _labels: &[u64]) -> usize {
-        todo!()
+    pub fn delete_batch(&self, labels: &[u64]) -> usize {
+        let _turn = self.turn();
+        let mut state = State::clone(&self.current.load());
+        let removed = labels.iter().filter(|&&label| state.remove(label)).count();
+        if removed > 0 {
+            self.current.store(Arc::new(state));
+        }
+        removed
     }
+
     /// Whether the label has a vector.
-    pub fn contains(&self, _label: u64) -> bool {
-        todo!()
+    pub fn contains(&self, label: u64) -> bool {
+        self.snapshot().contains(label)
     }
+
     /// The label's vector.
-    pub fn vector(&self, _label: u64) -> Option<Vec<f32>> {
-        todo!()
+    pub fn vector(&self, label: u64) -> Option<Vec<f32>> {
+        self.snapshot().vector(label).map(<[f32]>::to_vec)
     }
+
     /// Items that can be returned.
     pub fn len(&self) -> usize {
-        todo!()
+        self.current.load().len()
     }
+
     /// Whether nothing can be returned.
     pub fn is_empty(&self) -> bool {
-        todo!()
+        self.len() == 0
     }
+
     /// Numbers in a vector.
     pub fn dim(&self) -> usize {
-        todo!()
+        self.current.load().base.rows.dim
     }
+
     /// How queries go at present.
     pub fn plan(&self) -> Plan {
-        todo!()
+        self.current.load().plan()
     }
+
     /// The configuration it was built with.
     pub fn config(&self) -> &IndexConfig {
-        todo!()
+        &self.config
     }
-    /// Whether enough has changed for [`compact`](Self::compact) to pay.
+
+    /// Whether enough has changed for [`compact`](Self::compact) to pay: `compact_percent` of the base's items, and
+    /// 4,096 changes at least.
     pub fn compaction_due(&self) -> bool {
-        todo!()
+        let state = self.current.load();
+        let changes = state.alive.dead + state.live.rows();
+        let enough = state.base.rows.len() / 100 * self.config.compact_percent as usize;
+        changes >= enough.max(FEW_CHANGES)
     }
+
     /// Rebuilds the base from everything live. Blocks the calling thread (give it one of its own), not readers or
-    /// writers: changes made meanwhile are carried over.
+    /// writers: changes made meanwhile are carried over. From then on the generation is another.
     ///
     /// # Errors
     /// [`IndexError::Graph`]: the old base stays.
     pub fn compact(&self) -> Result<Compaction, IndexError> {
-        todo!()
+        let _one = match self.compacting.try_lock() {
+            Ok(guard) => guard,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return Ok(Compaction::Running),
+        };
+        self.rebuild()
+    }
+
+    /// The work of [`compact`](Self::compact), by whoever holds `compacting`.
+    fn rebuild(&self) -> Result<Compaction, IndexError> {
+        let before = {
+            let _turn = self.turn();
+            let mut state = State::clone(&self.current.load());
+            if state.alive.dead + state.live.rows() == 0 {
+                return Ok(Compaction::Clean);
+            }
+            // Later rows go into later chunks, which the new state takes over whole.
+            state.live.seal();
+            let state = Arc::new(state);
+            self.current.store(Arc::clone(&state));
+            state
+        };
+        let mut rows = Rows::with_capacity(before.base.rows.dim, before.len());
+        for (from, alive) in before.segments() {
+            for row in crate::snapshot::bits(&alive) {
+                rows.push(from.labels[row], from.vector(row));
+            }
+        }
+        let base = Base::build(rows, Arc::clone(&self.config), before.base.kernels)?;
+
+        let _turn = self.turn();
+        let now = self.current.load_full();
+        let mut alive = Alive::default();
+        let mut passed = 0;
+        for ((_, then), (_, now)) in before.segments().zip(now.segments()) {
+            for (then, now) in then.iter().zip(&*now) {
+                for bit in crate::snapshot::bits(&[then & !now]) {
+                    let row = passed + (then & ((1 << bit) - 1)).count_ones() as usize;
+                    alive.kill(row, base.rows.len());
+                }
+                passed += then.count_ones() as usize;
+            }
+        }
+        let live = now.live.since(before.live.chunks.len());
+        let done = Compaction::Done { items: base.rows.len(), pending: live.len() };
+        self.current.store(Arc::new(State { base: Arc::new(base), alive, live }));
+        Ok(done)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Snapshot {
-    /// The label of every base row, in row order, deleted ones included: what a bitmap of a
-    /// [`Selection`](crate::Selection) numbers.
-    pub fn base_labels(&self) -> &[u64] {
-        todo!()
+impl State {
+    /// Kills the label's row; whether it had one.
+    fn remove(&mut self, label: u64) -> bool {
+        if let Some(place) = self.live.find(label) {
+            self.live.kill(place);
+        } else if let Some(row) = self.base_row(label) {
+            self.alive.kill(row, self.base.rows.len());
+        } else {
+            return false;
+        }
+        true
     }
-    /// Identifies the base segment; another after a compaction, and never the same in two indexes of a process.
-    pub fn generation(&self) -> u64 {
-        todo!()
-    }
-    /// Whether the label has a vector.
-    pub fn contains(&self, _label: u64) -> bool {
-        todo!()
-    }
-    /// The label's vector.
-    pub fn vector(&self, _label: u64) -> Option<&[f32]> {
-        todo!()
-    }
-    /// How queries go.
-    pub fn plan(&self) -> Plan {
-        todo!()
-    }
-    /// This snapshot, answering one way whatever the plan says.
-    pub fn by(&self, _way: Way) -> impl Retriever + use<> {
-        self.clone()
+
+    /// Base and live chunks, each with the bits of its living rows.
+    fn segments(&self) -> impl Iterator<Item = (&Rows, std::borrow::Cow<'_, [u64]>)> {
+        let base = match self.alive.words() {
+            Some(words) => words.into(),
+            None => all(self.base.rows.len()).into(),
+        };
+        let live = self.live.chunks.iter().map(|chunk| (&*chunk.rows, chunk.alive[..].into()));
+        std::iter::once((&self.base.rows, base)).chain(live)
     }
 }
 
-impl Retriever for Snapshot {
-    fn dim(&self) -> usize {
-        todo!()
+impl Base {
+    pub(crate) fn build(rows: Rows, config: Arc<IndexConfig>, kernels: Kernels) -> Result<Self, IndexError> {
+        let graph = match rows.len() >= config.scan_below.max(1) {
+            true => Some(Graph::build(&rows, &config.graph, kernels)?),
+            false => None,
+        };
+        Self::of(rows, graph, config, kernels)
     }
-    fn len(&self) -> usize {
-        todo!()
-    }
-    fn retrieve(&self, _query: &[f32], _k: usize, _allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
-        todo!()
-    }
-    fn retrieve_batch(&self, _: &[f32], _: usize, _: &Allowed<'_>) -> Result<Vec<Vec<Hit>>, IndexError> {
-        todo!()
+
+    /// # Errors
+    /// [`IndexError::DuplicateLabel`].
+    pub(crate) fn of(
+        rows: Rows,
+        graph: Option<Graph>,
+        config: Arc<IndexConfig>,
+        kernels: Kernels,
+    ) -> Result<Self, IndexError> {
+        static GENERATIONS: AtomicU64 = AtomicU64::new(1);
+        let mut places = LabelMap::with_capacity_and_hasher(rows.len(), Default::default());
+        for (row, &label) in rows.labels.iter().enumerate() {
+            if let Some(first) = places.insert(label, row as u32) {
+                return Err(IndexError::DuplicateLabel { label, first: first as usize, second: row });
+            }
+        }
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { generation, rows, places, graph, config, kernels })
     }
 }

@@ -54,12 +54,12 @@ impl Kernels {
     pub(crate) fn dots(self, query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
         match self.simd {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `new` saw AVX-512 F.
+            // SAFETY: `new` saw AVX-512 F and AVX2.
             Simd::Avx512 => unsafe { x86::dots_avx512(query, vectors, rows, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `new` saw AVX2.
             Simd::Avx2 => unsafe { x86::dots_avx2(query, vectors, rows, out) },
-            _ => dots_lanes(query, vectors, rows, out),
+            _ => dots_with(query, vectors, rows, out, dot_lanes),
         }
     }
 
@@ -67,7 +67,7 @@ impl Kernels {
     pub(crate) fn dot(self, a: &[f32], b: &[f32]) -> f32 {
         match self.simd {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `new` saw AVX-512 F.
+            // SAFETY: `new` saw AVX-512 F and AVX2.
             Simd::Avx512 => unsafe { x86::dot_avx512(a, b) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `new` saw AVX2.
@@ -182,15 +182,21 @@ fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
 /// Rows ahead of the one being scored whose cache lines are asked for.
 const AHEAD: usize = 8;
 
+/// The loop over rows that all f32 kernels share.
 #[inline(always)]
-fn dots_lanes(query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
-    let width = query.len();
-    let vector = |row: u32| &vectors[row as usize * width..][..width];
+fn dots_with(
+    query: &[f32],
+    vectors: &[f32],
+    rows: &[u32],
+    out: &mut [f32],
+    dot: impl Fn(&[f32], &[f32]) -> f32,
+) {
+    let vector = |row: u32| &vectors[row as usize * query.len()..][..query.len()];
     for (place, (&row, out)) in rows.iter().zip(out).enumerate() {
         if let Some(&later) = rows.get(place + AHEAD) {
             prefetch(vector(later));
         }
-        *out = dot_lanes(query, vector(row));
+        *out = dot(query, vector(row));
     }
 }
 
@@ -210,7 +216,7 @@ fn code_dots_portable(query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Scan, dot_lanes, dots_lanes, scan_blocks};
+    use super::{Scan, dots_with, scan_blocks};
     use crate::rows::{BLOCK, OFFSET, Query};
     use crate::top::Candidates;
 
@@ -281,24 +287,49 @@ mod x86 {
         });
     }
 
-    #[target_feature(enable = "avx512f")]
+    /// The upper rungs of [`super::dot_lanes`]'s tree: eight partial sums, four, two, one.
+    #[target_feature(enable = "avx2")]
+    fn sum_avx2(eight: __m256) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+
+    #[target_feature(enable = "avx512f,avx2")]
     pub(super) fn dot_avx512(a: &[f32], b: &[f32]) -> f32 {
-        dot_lanes(a, b)
+        let mut sums = _mm512_setzero_ps();
+        for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
+            // SAFETY: each is sixteen numbers.
+            let (a, b) = unsafe { (_mm512_loadu_ps(a.as_ptr()), _mm512_loadu_ps(b.as_ptr())) };
+            sums = _mm512_add_ps(sums, _mm512_mul_ps(a, b));
+        }
+        let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sums)));
+        sum_avx2(_mm256_add_ps(_mm512_castps512_ps256(sums), upper))
     }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn dot_avx2(a: &[f32], b: &[f32]) -> f32 {
-        dot_lanes(a, b)
+        let mut sums = [_mm256_setzero_ps(); 2];
+        for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
+            for half in 0..2 {
+                // SAFETY: each is sixteen numbers, of which this reads one half.
+                let (a, b) = unsafe {
+                    (_mm256_loadu_ps(a.as_ptr().add(8 * half)), _mm256_loadu_ps(b.as_ptr().add(8 * half)))
+                };
+                sums[half] = _mm256_add_ps(sums[half], _mm256_mul_ps(a, b));
+            }
+        }
+        sum_avx2(_mm256_add_ps(sums[0], sums[1]))
     }
 
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx2")]
     pub(super) fn dots_avx512(query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
-        dots_lanes(query, vectors, rows, out);
+        dots_with(query, vectors, rows, out, |a, b| dot_avx512(a, b));
     }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn dots_avx2(query: &[f32], vectors: &[f32], rows: &[u32], out: &mut [f32]) {
-        dots_lanes(query, vectors, rows, out);
+        dots_with(query, vectors, rows, out, |a, b| dot_avx2(a, b));
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

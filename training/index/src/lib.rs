@@ -1,17 +1,40 @@
-//! Retrieval: the k nearest allowed items, by exact scan or HNSW, with a live segment.
+//! Retrieval: the k nearest allowed items to a vector, by exact scan or HNSW, with changes visible to the next query.
+//!
+//! ```text
+//! labels, vectors ──► Index::build ──► base segment (f32 rows · 8-bit blocks · graph, if large) ──┐
+//! upsert, delete  ──► live segment (chunks of 256 rows) · bits of rows that were replaced ────────┼──► Snapshot
+//!                                                                                                 │
+//! query, k, Allowed ──► filter → bitmap ──► plan ──► scan │ survivors │ graph ──► f32 re-scoring ◄─┘ ──► hits
+//! ```
+//!
+//! - [`Index`] changes; a [`Snapshot`] of it does not, and readers never wait for writers. A request takes one snapshot.
+//! - [`Retriever`] is the seam that both sides of retrieval agree on, with one contract suite.
+//! - [`Allowed`] and [`Selection`] are the filters.
+//! - [`Plan`] chooses the [`Way`] of a query. All but the graph give the exact answer, the same on every machine.
+//!
+//! The index takes vectors under 64-bit labels and knows nothing of where they come from.
 
 mod allowed;
 mod config;
 mod error;
+mod file;
+mod graph;
 mod index;
+mod kernels;
+mod live;
 mod plan;
 mod retriever;
+mod rows;
 mod simd;
+mod snapshot;
+mod top;
 
 pub use allowed::{Allowed, Selection};
 pub use config::{GraphConfig, IndexConfig};
 pub use error::IndexError;
-pub use index::{Compaction, FILE_NAME, Index, Snapshot};
+pub use file::FILE_NAME;
+pub use index::{Compaction, Index};
 pub use plan::{Plan, Way};
 pub use retriever::{Hit, Retriever};
 pub use simd::Simd;
+pub use snapshot::Snapshot;

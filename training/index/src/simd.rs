@@ -34,7 +34,8 @@ impl Simd {
             Simd::Portable => true,
             Simd::Avx2 => is_x86_feature_detected!("avx2"),
             Simd::Avx512 => {
-                is_x86_feature_detected!("avx512f")
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vnni")
             }

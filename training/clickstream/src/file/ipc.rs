@@ -150,7 +150,11 @@ impl IpcReader {
 
     fn next_message(&mut self) -> Result<Option<Message>, Fault> {
         match &mut self.messages {
-            Messages::Stream(source) => Message::read(source),
+            Messages::Stream(source) => match Message::read(source)? {
+                // Whatever wraps the stream must end here too; a second stream behind it would be lost.
+                None if source.read(&mut [0])? > 0 => Err(damaged("there is more behind the end marker")),
+                message => Ok(message),
+            },
             Messages::File { file, offsets } => {
                 let Some(offset) = offsets.next() else { return Ok(None) };
                 file.seek(SeekFrom::Start(offset))?;

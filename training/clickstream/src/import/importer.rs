@@ -81,28 +81,7 @@ impl<'a> Importer<'a> {
         let source = options.source.clone().unwrap_or_else(|| format.to_string());
         let writer = DatasetWriter::create(out, DatasetInfo::new(&source))?;
         let bad_rows = BadRows::create(out.join("bad-rows.jsonl"), options.max_bad_rows)?;
-        let report = ImportReport {
-            format,
-            source,
-            input: Default::default(),
-            files: Vec::new(),
-            out: out.to_owned(),
-            events: 0,
-            test_events: None,
-            events_by_type: BTreeMap::new(),
-            visitors: 0,
-            items_in_events: 0,
-            items: 0,
-            catalogue: false,
-            first_time: None,
-            last_time: None,
-            time: TimeKind::Real,
-            skipped: BTreeMap::new(),
-            bad_rows: Default::default(),
-            bad_rows_file: None,
-            unread_columns: Vec::new(),
-            notes: Vec::new(),
-        };
+        let report = ImportReport::begun(format, source, out);
         Ok(Self {
             options,
             mapping: &options.mapping,
@@ -138,6 +117,13 @@ impl<'a> Importer<'a> {
     pub(super) fn unordered(&mut self) {
         self.writer.info_mut().ordered = false;
         self.note("the order of a visitor's events means nothing (ordered = false)");
+    }
+
+    /// What a publisher's codes mean: `usual`, with the mapping's word on top.
+    pub(super) fn types(&self, usual: &[(&str, EventType)]) -> HashMap<String, EventType> {
+        let mut types: HashMap<_, _> = usual.iter().map(|(code, kind)| ((*code).to_owned(), *kind)).collect();
+        types.extend(self.mapping.event_types.clone());
+        types
     }
 
     /// The ordinal time of the next event.

@@ -201,15 +201,16 @@ macro_rules! columns {
                 mapping: &super::Mapping,
                 mut find: impl FnMut(&[&str]) -> Option<C>,
             ) -> Result<Self, String> {
-                let mut named = |column: &String| find(&[column]).ok_or_else(|| column.clone());
-                let attributes = mapping.attributes.iter();
-                let attributes =
-                    attributes.map(|(name, column)| Ok((name.clone(), named(column)?))).collect::<Result<_, String>>()?;
+                let mut place = |mapped: Option<&String>, own: &[&str]| match mapped {
+                    Some(column) => find(&[column]).map(Some).ok_or_else(|| column.clone()),
+                    None => Ok(find(own)),
+                };
+                let mut attributes = Vec::new();
+                for (name, column) in &mapping.attributes {
+                    attributes.extend(place(Some(column), &[])?.map(|place| (name.clone(), place)));
+                }
                 Ok(Self {
-                    $($field: match mapping.columns.get(stringify!($field)) {
-                        Some(column) => Some(named(column)?),
-                        None => find(&[stringify!($field), $($also),*]),
-                    },)*
+                    $($field: place(mapping.columns.get(stringify!($field)), &[stringify!($field), $($also),*])?,)*
                     attributes,
                 })
             }

@@ -1,6 +1,10 @@
 //! What an import did.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use endcap_proto::{EventTime, EventType};
 use serde::Serialize;
@@ -51,6 +55,34 @@ pub struct ImportReport {
     pub unread_columns: Vec<String>,
     /// What the importer assumed, one sentence each.
     pub notes: Vec<String>,
+}
+
+impl ImportReport {
+    /// Of an import that has read nothing yet.
+    pub(super) fn begun(format: Format, source: String, out: &Path) -> Self {
+        Self {
+            format,
+            source,
+            input: PathBuf::new(),
+            files: Vec::new(),
+            out: out.to_owned(),
+            events: 0,
+            test_events: None,
+            events_by_type: BTreeMap::new(),
+            visitors: 0,
+            items_in_events: 0,
+            items: 0,
+            catalogue: false,
+            first_time: None,
+            last_time: None,
+            time: TimeKind::Real,
+            skipped: BTreeMap::new(),
+            bad_rows: BadRowSummary::default(),
+            bad_rows_file: None,
+            unread_columns: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for ImportReport {

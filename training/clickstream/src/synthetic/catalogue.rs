@@ -6,12 +6,13 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use endcap_proto::{Attribute, Availability, FieldError, Item, ItemId};
+use endcap_proto::{Attribute, Availability, Item, ItemId};
 
 use super::{
     ShopConfig,
     config::DAY_MS,
     draws::{Domain, Draws},
+    shopper::made,
     vector::{Vector, blend, direction},
     words::{self, COLOURS, DEPARTMENTS, Department, LINES},
 };
@@ -71,7 +72,7 @@ enum Owner {
 const BRANDS: usize = 8;
 
 impl Catalogue {
-    pub(super) fn build(config: &ShopConfig) -> Result<Self, FieldError> {
+    pub(super) fn build(config: &ShopConfig) -> Self {
         let shelves = shelves(config);
         let mut catalogue =
             Self { shelves: Vec::new(), items: Vec::new(), traits: Vec::with_capacity(config.items) };
@@ -79,12 +80,12 @@ impl Catalogue {
             let mut product = 0;
             while catalogue.items.len() < shelf.items.end {
                 let variants = shelf.items.end - catalogue.items.len();
-                catalogue.add_product(config, category, shelf, product, variants)?;
+                catalogue.add_product(config, category, shelf, product, variants);
                 product += 1;
             }
         }
         catalogue.shelves = shelves;
-        Ok(catalogue)
+        catalogue
     }
 
     /// Adds a product with 1 to 3 variants, `most` at most.
@@ -95,7 +96,7 @@ impl Catalogue {
         shelf: &Shelf,
         product: usize,
         most: usize,
-    ) -> Result<(), FieldError> {
+    ) {
         let Department { name, brands, styles, categories } = &DEPARTMENTS[shelf.department];
         let words::Category { name: category_name, kinds, price: median } = &categories[shelf.place];
         let place = [category as u64, product as u64];
@@ -127,7 +128,7 @@ impl Catalogue {
                 1 => stem.clone(),
                 _ => format!("{stem}-{}", ["a", "b", "c"][variant]),
             };
-            let mut item = Item::bare(ItemId::new(&id)?);
+            let mut item = Item::bare(made(ItemId::new(&id)));
             item.title =
                 Some(format!("{} {line} {} {}, {colour}", brands[brand], styles[style], kinds[kind]));
             item.categories = vec![shelf.path.clone()];
@@ -158,7 +159,6 @@ impl Catalogue {
                 days,
             });
         }
-        Ok(())
     }
 
     /// The brands of a department.
@@ -198,7 +198,7 @@ fn shelves(config: &ShopConfig) -> Vec<Shelf> {
                 department,
                 place,
                 items: 0..0,
-                popularity: (0.8 * draws.normal()).exp(),
+                popularity: (0.6 * draws.normal()).exp(),
                 vector: blend(&[(0.6, &shared), (0.8, &own)]),
             }
         })
@@ -228,7 +228,7 @@ fn lifetime(config: &ShopConfig, item: &mut Item, place: &[u64]) -> Range<u32> {
     let fate = draws.unit();
     let from = match draws.unit() {
         u if u < 0.8 || days < 2 => {
-            item.publish_time = Some(start.plus_millis(-draws.below(700 * DAY_MS as usize) as i64));
+            item.publish_time = Some(start.plus_millis(-(draws.below(700 * DAY_MS as usize) as i64)));
             0
         }
         _ => {

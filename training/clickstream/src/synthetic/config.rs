@@ -89,11 +89,7 @@ impl ShopConfig {
         let LoggingPolicyConfig { popular, personal, random } = self.policy;
         let rules = [
             ("items", (100..=most).contains(&self.items), format!("must lie in 100..={most}")),
-            (
-                "shoppers",
-                (1..=100_000_000).contains(&self.shoppers),
-                "must lie in 1..=100000000".into(),
-            ),
+            ("shoppers", (1..=100_000_000).contains(&self.shoppers), "must lie in 1..=100000000".into()),
             ("days", (1..=3650).contains(&self.days), "must lie in 1..=3650".into()),
             (
                 "end",

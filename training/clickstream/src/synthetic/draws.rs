@@ -50,6 +50,11 @@ impl Draws {
         Self { state }
     }
 
+    /// Where the stream stands; names what comes next.
+    pub(super) fn state(&self) -> u64 {
+        self.state
+    }
+
     /// Uniform in [0, 1).
     pub(super) fn unit(&mut self) -> f64 {
         self.random()

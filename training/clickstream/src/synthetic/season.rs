@@ -16,16 +16,16 @@ use super::{
 
 /// Visits by hour of the day (UTC), Monday to Sunday alike: quiet nights, a full evening.
 const HOURS: [f64; 24] = [
-    1.2, 0.7, 0.4, 0.3, 0.3, 0.5, 1.0, 1.8, 2.6, 3.2, 3.7, 4.0, 4.4, 4.2, 3.8, 3.7, 4.0, 4.6, 5.4, 6.3, 6.8, 6.2,
-    4.3, 2.4,
+    1.2, 0.7, 0.4, 0.3, 0.3, 0.5, 1.0, 1.8, 2.6, 3.2, 3.7, 4.0, 4.4, 4.2, 3.8, 3.7, 4.0, 4.6, 5.4, 6.3, 6.8,
+    6.2, 4.3, 2.4,
 ];
 
 /// Visits by weekday, Monday first; the mean is 1.
 const WEEKDAYS: [f64; 7] = [1.0, 0.95, 0.92, 0.95, 0.93, 1.05, 1.2];
 
-const QUALITY: f64 = 0.8;
-const TREND: f64 = 0.5;
-const HYPE: f64 = 0.5;
+const QUALITY: f64 = 0.5;
+const TREND: f64 = 0.3;
+const HYPE: f64 = 0.4;
 const DAYS_A_WEEK: usize = 7;
 
 /// What sells and what is on sale, by day of the period.
@@ -46,8 +46,8 @@ struct Day {
 
 #[derive(Debug)]
 struct Week {
-    /// Popularity of each category times its trend.
-    demand: Vec<f64>,
+    /// How much more than usual each category is in demand.
+    trends: Vec<f64>,
     /// Weights of items, summed up: item i has `sums[i + 1] − sums[i]`.
     sums: Vec<f64>,
 }
@@ -65,7 +65,8 @@ impl Season {
             for (item, traits) in catalogue.traits.iter().enumerate() {
                 if traits.days.contains(&(day as u32)) {
                     on_sale += 1;
-                    weight_by_category[usize::from(traits.category)] += season.weeks[day / DAYS_A_WEEK].weight(item);
+                    weight_by_category[usize::from(traits.category)] +=
+                        season.weeks[day / DAYS_A_WEEK].weight(item);
                 }
             }
             let weight = weight_by_category.iter().sum();
@@ -85,9 +86,9 @@ impl Season {
         self.days[day].on_sale
     }
 
-    /// How much each category is in demand this week.
-    pub(super) fn demand(&self, day: usize) -> &[f64] {
-        &self.weeks[day / DAYS_A_WEEK].demand
+    /// How much more than usual a category is in demand this week: a factor, 1 in the median.
+    pub(super) fn trend(&self, day: usize, category: usize) -> f64 {
+        self.weeks[day / DAYS_A_WEEK].trends[category]
     }
 
     /// Whether anything of a category is on sale.
@@ -173,22 +174,19 @@ impl Week {
             let draws = &mut Draws::at(config.seed, Domain::Trend, &[week as u64, category as u64]);
             (TREND * draws.normal()).exp()
         };
-        let demand: Vec<f64> = catalogue
-            .shelves
-            .iter()
-            .enumerate()
-            .map(|(category, shelf)| shelf.popularity * trend(category))
-            .collect();
+        let trends: Vec<f64> = (0..catalogue.shelves.len()).map(trend).collect();
         let mut sums = Vec::with_capacity(catalogue.items.len() + 1);
         let mut sum = 0.0;
         sums.push(sum);
         for (item, traits) in catalogue.traits.iter().enumerate() {
             let hype = Draws::at(config.seed, Domain::Hype, &[week as u64, item as u64]).normal();
-            sum += demand[usize::from(traits.category)]
+            let category = usize::from(traits.category);
+            sum += catalogue.shelves[category].popularity
+                * trends[category]
                 * (QUALITY * f64::from(traits.quality) + HYPE * hype).exp();
             sums.push(sum);
         }
-        Self { demand, sums }
+        Self { trends, sums }
     }
 
     fn weight(&self, item: usize) -> f64 {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! P(click on item i in place k) = examination(k) · sigmoid(affinity(taste, i))
-//! affinity = BASE + 3.6 · leaning to the category + 1.2 · leaning to the brand
-//!          − 0.5 · min((price level of i − price level of the taste)², 4)
-//!          + 4 · ⟨taste, i⟩ + 0.4 · quality of i
+//! affinity = −6 + 4 · leaning to the category + 1.2 · leaning to the brand
+//!          − 0.3 · min((price level of i − price level of the taste)², 4)
+//!          + 2.5 · ⟨taste, i⟩ + 0.4 · quality of i
 //!          + (while something is wanted) 1.5 · [its category] + 2 · ⟨want, i⟩
 //! ```
 //!
@@ -12,7 +12,7 @@
 
 use super::{
     catalogue::{Catalogue, Traits},
-    draws::{Domain, Draws},
+    draws::Draws,
     vector::{Vector, blend, direction, dot},
 };
 
@@ -42,11 +42,11 @@ pub struct Want {
 }
 
 const BASE: f64 = -6.0;
-const CATEGORY: f64 = 3.6;
+const CATEGORY: f64 = 4.0;
 const BRAND: f64 = 1.2;
-const PRICE: f64 = 0.5;
+const PRICE: f64 = 0.3;
 const PRICE_MOST: f64 = 4.0;
-const VECTOR: f64 = 4.0;
+const VECTOR: f64 = 2.5;
 const QUALITY: f64 = 0.4;
 const WANTED_CATEGORY: f64 = 1.5;
 const WANTED_VECTOR: f64 = 2.0;
@@ -65,7 +65,7 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 }
 
 impl Taste {
-    /// Draws a taste: 3 to 6 favourite categories, mostly of two departments, a few brands there, a
+    /// Draws a taste: 2 to 5 favourite categories, mostly of two departments, a few brands there, a
     /// price level, and a vector near the favourite categories'.
     pub(super) fn draw(catalogue: &Catalogue, draws: &mut Draws) -> Self {
         let shelves = &catalogue.shelves;
@@ -75,7 +75,7 @@ impl Taste {
             homes.extend(draws.weighted(&popularity).map(|index| shelves[index].department));
         }
         let mut categories: Vec<(u16, f32)> = Vec::new();
-        let count = (3 + draws.below(4)).min(shelves.len() / 2);
+        let count = (2 + draws.below(4)).min(shelves.len() / 2);
         while categories.len() < count {
             let at_home = draws.happens(0.8);
             let open = |(index, shelf): (usize, &super::catalogue::Shelf)| {
@@ -84,7 +84,7 @@ impl Taste {
                 if free && near { shelf.popularity } else { 0.0 }
             };
             let weights: Vec<f64> = shelves.iter().enumerate().map(open).collect();
-            let weight = if categories.is_empty() { 1.0 } else { draws.between(0.45, 1.0) };
+            let weight = if categories.is_empty() { 1.0 } else { draws.between(0.4, 1.0) };
             categories.extend(draws.weighted(&weights).map(|index| (index as u16, weight as f32)));
         }
         categories.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -107,7 +107,7 @@ impl Taste {
             .iter()
             .map(|&(category, weight)| (0.5 * weight, &shelves[usize::from(category)].vector))
             .collect();
-        parts.push((0.9, &own));
+        parts.push((0.6, &own));
         let vector = blend(&parts);
         Self { vector, categories, brands, price_level: (0.8 * draws.normal()) as f32, want: None }
     }
@@ -145,19 +145,24 @@ impl Taste {
     }
 }
 
-/// The taste of the `index`-th shopper of the written period.
-pub(super) fn of_shopper(seed: u64, index: usize, catalogue: &Catalogue) -> Taste {
-    Taste::draw(catalogue, &mut Draws::at(seed, Domain::Taste, &[index as u64]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::synthetic::draws::Domain;
 
     fn traits() -> Traits {
         let mut vector = [0.0; super::super::vector::LATENT];
         vector[0] = 1.0;
-        Traits { category: 3, brand: 8, kind: 0, price: 10.0, price_level: 1.0, quality: 0.5, vector, days: 0..7 }
+        Traits {
+            category: 3,
+            brand: 8,
+            kind: 0,
+            price: 10.0,
+            price_level: 1.0,
+            quality: 0.5,
+            vector,
+            days: 0..7,
+        }
     }
 
     #[test]
@@ -172,17 +177,17 @@ mod tests {
             vector,
             want: None,
         };
-        // −6 + 3.6·0.5 − 1.2·0.5 − 0.5·1 + 4·0.6 + 0.4·0.5 = −2.7
-        assert!((taste.affinity(&item) + 2.7).abs() < 1e-6);
-        // + 1.5 + 2·0.6 = 0
+        // −6 + 4·0.5 − 1.2·0.5 − 0.3·1 + 2.5·0.6 + 0.4·0.5 = −3.2
+        assert!((taste.affinity(&item) + 3.2).abs() < 1e-6);
+        // + 1.5 + 2·0.6
         taste.want = Some(Want { category: 3, vector });
-        assert!(taste.affinity(&item).abs() < 1e-6);
-        // The other shelf: − 2.7 + 1.2
+        assert!((taste.affinity(&item) + 0.5).abs() < 1e-6);
+        // Something of another shelf is wanted: + 2·0.6 alone.
         taste.want = Some(Want { category: 4, vector });
-        assert!((taste.affinity(&item) + 1.5).abs() < 1e-6);
-        // A price far off costs 0.5·4, no more: −6 + 1.8 − 0.6 − 2 + 2.4 + 0.2 + 1.2
+        assert!((taste.affinity(&item) + 2.0).abs() < 1e-6);
+        // A price far off costs 0.3·4 rather than 0.3·1, and no more.
         taste.price_level = -9.0;
-        assert!((taste.affinity(&item) + 3.0).abs() < 1e-6);
+        assert!((taste.affinity(&item) + 2.9).abs() < 1e-6);
     }
 
     #[test]

@@ -33,7 +33,14 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
     Department {
         name: "Outdoor",
         brands: [
-            "Fernholt", "Windscar", "Tarnbeck", "Basecroft", "Larkstone", "Highmoor", "Elkfjord", "Redgully",
+            "Fernholt",
+            "Windscar",
+            "Tarnbeck",
+            "Basecroft",
+            "Larkstone",
+            "Highmoor",
+            "Elkfjord",
+            "Redgully",
         ],
         styles: ["Ultralight", "Expedition", "Family", "Trail", "Four-Season", "Compact"],
         categories: [
@@ -47,7 +54,16 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
     },
     Department {
         name: "Kitchen",
-        brands: ["Oakhearth", "Brasa", "Kessel & Sohn", "Mirepoix", "Saltwell", "Tinware", "Ruelle", "Copperly"],
+        brands: [
+            "Oakhearth",
+            "Brasa",
+            "Kessel & Sohn",
+            "Mirepoix",
+            "Saltwell",
+            "Tinware",
+            "Ruelle",
+            "Copperly",
+        ],
         styles: ["Professional", "Classic", "Everyday", "Forged", "Enamelled", "Heirloom"],
         categories: [
             category("Knives", 62.0, ["Chef's Knife", "Santoku", "Paring Knife", "Bread Knife"]),
@@ -73,7 +89,16 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
     },
     Department {
         name: "Clothing",
-        brands: ["Maren", "Holm & Hede", "Fadenwerk", "Solveig", "Parcel", "Linden Row", "Tessuto", "Blaufeld"],
+        brands: [
+            "Maren",
+            "Holm & Hede",
+            "Fadenwerk",
+            "Solveig",
+            "Parcel",
+            "Linden Row",
+            "Tessuto",
+            "Blaufeld",
+        ],
         styles: ["Organic", "Oversized", "Slim", "Merino", "Washed", "Essential"],
         categories: [
             category("Jackets", 135.0, ["Rain Jacket", "Down Jacket", "Parka", "Bomber"]),
@@ -86,7 +111,16 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
     },
     Department {
         name: "Home",
-        brands: ["Haven Row", "Lumen", "Vadret", "Weaver Lane", "Cedar & Clay", "Nook", "Plain Oak", "Aurelle"],
+        brands: [
+            "Haven Row",
+            "Lumen",
+            "Vadret",
+            "Weaver Lane",
+            "Cedar & Clay",
+            "Nook",
+            "Plain Oak",
+            "Aurelle",
+        ],
         styles: ["Scandinavian", "Rustic", "Modern", "Handmade", "Soft", "Vintage"],
         categories: [
             category("Lighting", 76.0, ["Table Lamp", "Floor Lamp", "Pendant", "Wall Light"]),
@@ -125,7 +159,16 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
     },
     Department {
         name: "Garden",
-        brands: ["Mossgate", "Spade & Thyme", "Verdano", "Rillwater", "Gardenary", "Hazelwick", "Terra Vecchia", "Bramble"],
+        brands: [
+            "Mossgate",
+            "Spade & Thyme",
+            "Verdano",
+            "Rillwater",
+            "Gardenary",
+            "Hazelwick",
+            "Terra Vecchia",
+            "Bramble",
+        ],
         styles: ["Weatherproof", "Long-Handled", "Recycled", "Galvanised", "Cottage", "Balcony"],
         categories: [
             category("Tools", 32.0, ["Secateurs", "Hand Trowel", "Rake", "Hoe"]),
@@ -138,7 +181,16 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
     },
     Department {
         name: "Toys",
-        brands: ["Pipkin", "Woodlings", "Tumbletown", "Brix & Bolt", "Marlo", "Little Comet", "Foxglove", "Quizzical"],
+        brands: [
+            "Pipkin",
+            "Woodlings",
+            "Tumbletown",
+            "Brix & Bolt",
+            "Marlo",
+            "Little Comet",
+            "Foxglove",
+            "Quizzical",
+        ],
         styles: ["Wooden", "Giant", "Magnetic", "Musical", "Junior", "Collector's"],
         categories: [
             category("Building Sets", 47.0, ["Brick Set", "Marble Run", "Castle Kit", "Gear Set"]),
@@ -166,10 +218,11 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
 
 /// Names of product lines.
 pub(super) const LINES: [&str; 48] = [
-    "Aalto", "Arden", "Astra", "Bergen", "Birch", "Bolero", "Calla", "Cirrus", "Coda", "Corvo", "Dalen", "Delta",
-    "Dune", "Echo", "Elba", "Ember", "Fjell", "Flint", "Gale", "Garda", "Halo", "Haze", "Iona", "Juno", "Kasai",
-    "Kite", "Lago", "Luma", "Mesa", "Mistral", "Nimbus", "Nova", "Onda", "Orion", "Piko", "Polar", "Quartz", "Rho",
-    "Rialto", "Sable", "Sierra", "Sol", "Tarn", "Tempo", "Umbra", "Vela", "Zephyr", "Zinc",
+    "Aalto", "Arden", "Astra", "Bergen", "Birch", "Bolero", "Calla", "Cirrus", "Coda", "Corvo", "Dalen",
+    "Delta", "Dune", "Echo", "Elba", "Ember", "Fjell", "Flint", "Gale", "Garda", "Halo", "Haze", "Iona",
+    "Juno", "Kasai", "Kite", "Lago", "Luma", "Mesa", "Mistral", "Nimbus", "Nova", "Onda", "Orion", "Piko",
+    "Polar", "Quartz", "Rho", "Rialto", "Sable", "Sierra", "Sol", "Tarn", "Tempo", "Umbra", "Vela", "Zephyr",
+    "Zinc",
 ];
 
 /// Colours, with how they are drawn.

@@ -1,0 +1,106 @@
+//! For each product the newest thing of some kinds that happened to it, for the newest few products.
+//!
+//! Purchases, the cart and dismissals are kept so: a refund replaces the purchase before it, taking
+//! out replaces putting in. The newest per product is a maximum, and the newest few of the maxima
+//! are the same whatever the order of arrival, because a product once pushed out can only come back
+//! with something newer.
+
+use endcap_proto::{EventTime, EventType, ItemKey};
+
+use crate::bytes::{Reader, StateError, write_varint};
+
+/// How many products each list keeps.
+pub(crate) const NEWEST_MAX: usize = 64;
+
+/// The newest thing that happened to a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestItem {
+    /// Which product.
+    pub item: ItemKey,
+    /// When.
+    pub time: EventTime,
+    /// What.
+    pub event_type: EventType,
+}
+
+/// The newest thing per product, sorted by product; at most [`NEWEST_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct NewestItems(Vec<NewestItem>);
+
+impl NewestItem {
+    fn newness(&self) -> (EventTime, EventType) {
+        (self.time, self.event_type)
+    }
+}
+
+impl NewestItems {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NewestItem> {
+        self.0.iter()
+    }
+
+    pub(crate) fn get(&self, item: ItemKey) -> Option<&NewestItem> {
+        self.0.binary_search_by_key(&item, |entry| entry.item).ok().map(|i| &self.0[i])
+    }
+
+    /// Takes an entry in; whether that changed anything.
+    pub(crate) fn apply(&mut self, entry: NewestItem) -> bool {
+        match self.0.binary_search_by_key(&entry.item, |entry| entry.item) {
+            Ok(i) if self.0[i].newness() < entry.newness() => self.0[i] = entry,
+            Ok(_) => return false,
+            Err(i) => {
+                self.0.insert(i, entry);
+                if self.0.len() > NEWEST_MAX {
+                    let oldest = (0..self.0.len()).min_by_key(|&i| (self.0[i].newness(), self.0[i].item));
+                    return oldest.map(|i| self.0.remove(i)) != Some(entry);
+                }
+            }
+        }
+        true
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for &entry in &other.0 {
+            self.apply(entry);
+        }
+    }
+
+    /// Times are written as milliseconds before `last`, which no entry is newer than.
+    pub(crate) fn encode(&self, last: EventTime, out: &mut Vec<u8>) {
+        write_varint(out, self.0.len() as u64);
+        for entry in &self.0 {
+            out.extend(entry.item.0.to_le_bytes());
+            out.push(entry.event_type as u8);
+            write_varint(out, last.millis_since(entry.time) as u64);
+        }
+    }
+
+    /// Takes only the event types that `may` names.
+    pub(crate) fn decode(
+        reader: &mut Reader<'_>,
+        last: EventTime,
+        may: &[EventType],
+    ) -> Result<Self, StateError> {
+        let count = reader.count(NEWEST_MAX)?;
+        let mut entries = Vec::<NewestItem>::with_capacity(count);
+        for _ in 0..count {
+            let item = ItemKey(reader.u64()?);
+            if entries.last().is_some_and(|previous| previous.item >= item) {
+                return Err(reader.corrupt("products must rise"));
+            }
+            let event_type = EventType::from_number(reader.byte()?)
+                .filter(|event_type| may.contains(event_type))
+                .ok_or_else(|| reader.corrupt("the event type does not belong here"))?;
+            entries.push(NewestItem { item, time: time_before(reader, last)?, event_type });
+        }
+        Ok(Self(entries))
+    }
+}
+
+/// A time written as milliseconds before `last`.
+pub(crate) fn time_before(reader: &mut Reader<'_>, last: EventTime) -> Result<EventTime, StateError> {
+    let before = reader.varint()?;
+    i64::try_from(before)
+        .ok()
+        .and_then(|before| EventTime::from_millis(last.as_millis().checked_sub(before)?))
+        .ok_or_else(|| reader.corrupt("a time lies before 1970"))
+}
