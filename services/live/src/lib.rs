@@ -1,1 +1,48 @@
-//! Kafka in and out, the state store and its offsets, dead letters, the archive.
+//! The live path: Kafka in and out, the state store and its offsets, dead letters, the archive.
+//!
+//! ```text
+//! topic events ──EventSource──► decode ──► StateWriter ──publish──► StateStore ◄── StateReader (recommend)
+//!                                 │            └──── flush: state + offsets, one batch ──► disk
+//!                                 └─ poison ──► DeadLetters ──► topic dead-letters
+//! topic items ───EventSource──► items::Service ──► CatalogueSink (recommend)
+//! recommend ──► ImpressionProducer ──EventSink──► topic impressions
+//! EventService.Write ──► EventProducer ──EventSink──► topic events
+//! topics events, impressions, items ──► archive ──► date=/hour= files that `endcap-clickstream` reads
+//! ```
+//!
+//! **Invariant.** State and the offsets it came from are written in one batch, so a crash at any
+//! instant loses nothing and counts nothing twice: on start the consumer goes back to its own
+//! offsets, not to a group's. No consumer group, no offset commits.
+//!
+//! **Invariant.** Nothing here knows librdkafka but [`kafka`]; everything else speaks
+//! [`EventSource`] and [`EventSink`], which [`MemoryLog`] implements too. What an event does to a
+//! state is `endcap-features`' business; what is late, repeated or without consent is decided here.
+
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod consumer;
+pub mod impressions;
+pub mod items;
+pub mod kafka;
+
+mod config;
+mod dead_letters;
+mod decode;
+mod memory;
+mod producer;
+mod record;
+mod source;
+mod store;
+
+pub use config::{ConfigError, CreateTopics, KafkaConfig, Properties, Secret, Topics};
+pub use dead_letters::{DeadLetterCounts, DeadLetters};
+pub use decode::{Reject, Stage, decode_event, decode_impression, decode_item};
+pub use impressions::ImpressionProducer;
+pub use items::CatalogueSink;
+pub use kafka::{KafkaSink, KafkaSource, MockBroker};
+pub use memory::{MemoryLog, MemorySource};
+pub use producer::{EventProducer, ItemProducer, WriteError};
+pub use record::{Message, PartitionOffset, Place, Record};
+pub use source::{Delivered, EventSink, EventSource, PartitionBounds, SendError, SendFault, SourceError};
+pub use store::{Outcome, StateStore, StateWriter, StoreConfig, StoreError};

@@ -3,12 +3,19 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod config;
+mod draws;
 mod error;
 mod impression;
 mod query;
+mod selector;
 mod state;
+mod token;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{
+    ExploreConfig, InvalidConfig, PlacementConfig, RecommendConfig, RulesConfig, SourcesConfig, ValueConfig,
+};
 pub use error::RecommendError;
 pub use impression::{ImpressionSink, SinkFull};
 pub use query::{
@@ -16,3 +23,4 @@ pub use query::{
     MAX_TEXT_BYTES, Query,
 };
 pub use state::{AppliedOffset, StateReadError, StateReader, StateSnapshot};
+pub use token::{Attribution, AttributionKey, InvalidKey, InvalidToken};

@@ -32,6 +32,9 @@ pub struct StateSnapshot {
     pub applied: Arc<[AppliedOffset]>,
     /// The stream's watermark: the newest event time seen.
     pub watermark: EventTime,
+    /// Whether the shopper agreed to be remembered: an event with consent has been applied. Without it the
+    /// impressions of this shopper are not archived.
+    pub consent: bool,
 }
 
 /// How far a partition has been applied.

@@ -145,7 +145,10 @@ impl BadRows {
             }
         };
         let row = &raw[..raw.floor_char_boundary(MAX_ROW_BYTES)];
-        serde_json::to_writer(&mut *aside, &BadRow { source: self.source.display().to_string(), line, reason, row })?;
+        serde_json::to_writer(
+            &mut *aside,
+            &BadRow { source: self.source.display().to_string(), line, reason, row },
+        )?;
         aside.write_all(b"\n")
     }
 }
@@ -167,7 +170,8 @@ mod tests {
         assert_eq!(summary.total, 3);
         assert_eq!(summary.by_reason["time: must be a number"], 2);
         let text = fs::read_to_string(&path).unwrap();
-        let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let rows: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(
             rows[0],
             serde_json::json!({
@@ -185,7 +189,10 @@ mod tests {
         bad.reading("a.csv");
         bad.record(1, "empty", "").unwrap();
         let message = bad.record(7, "empty", "").unwrap_err().to_string();
-        assert!(message.contains("2 bad rows, at most 1") && message.contains("a.csv, line 7: empty"), "{message}");
+        assert!(
+            message.contains("2 bad rows, at most 1") && message.contains("a.csv, line 7: empty"),
+            "{message}"
+        );
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
     }
 

@@ -1,22 +1,25 @@
 //! Columns of a record batch, by name and in the contract's types, with the place of every bad value.
 //!
 //! A file may write a column in any type that says the same: large or dictionary-encoded text,
-//! integers where text is meant, any precision of time. [`Columns`] turns each into the one type that the rest of the
-//! crate reads; where it is that type already, nothing is copied. Rules are checked on whole columns;
-//! only once one is broken is the row looked for.
+//! integers where text is meant, any precision of time. [`Columns`] turns each into the one type that
+//! the rest of the crate reads; where it is that type already, nothing is copied. Rules are checked on
+//! whole columns; only once one is broken is the row looked for.
 
-use std::{ops::Range, path::Path, sync::Arc};
+mod rows;
+
+use std::{path::Path, sync::Arc};
 
 use arrow::{
     array::{
         Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float64Array, MapArray, PrimitiveArray,
         RecordBatch, StringArray, StructArray,
     },
-    buffer::{NullBuffer, OffsetBuffer},
     compute::{CastOptions, cast_with_options},
-    datatypes::{DataType, Field, Fields, Float64Type, TimestampMillisecondType, TimeUnit},
+    datatypes::{DataType, Field, Fields, Float64Type, TimeUnit, TimestampMillisecondType},
 };
 use endcap_proto::{EventTime, FieldError};
+
+pub(crate) use rows::{Lists, OptionalText, TextLists, TextMaps, value};
 
 use crate::{ClickstreamError, file::column_names, schema::Contract};
 
@@ -35,29 +38,17 @@ pub struct Columns<'a> {
 enum Parent<'a> {
     Batch,
     /// The field `name` of `outer`.
-    Struct { name: &'static str, outer: &'a Columns<'a> },
+    Struct {
+        name: &'static str,
+        outer: &'a Columns<'a>,
+    },
     /// The values of the lists in the field `name` of `outer`.
-    List { name: &'static str, outer: &'a Columns<'a>, lists: &'a Lists },
+    List {
+        name: &'static str,
+        outer: &'a Columns<'a>,
+        lists: &'a Lists,
+    },
 }
-
-/// Where each row's list begins and ends among the values of all rows.
-#[derive(Debug, Clone)]
-pub(crate) struct Lists {
-    offsets: OffsetBuffer<i32>,
-    nulls: Option<NullBuffer>,
-}
-
-/// Text that may be absent: no column, null and empty mean the same.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct OptionalText(Option<StringArray>);
-
-/// A list of texts a row; without the column all are empty.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TextLists(Option<(Lists, StringArray)>);
-
-/// A map of texts a row; without the column all are empty.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TextMaps(Option<(Lists, StringArray, StringArray)>);
 
 impl<'a> Columns<'a> {
     pub(crate) fn new(path: &'a Path, batch: u64, record: &'a RecordBatch, contract: &Contract) -> Self {
@@ -150,7 +141,8 @@ impl<'a> Columns<'a> {
         let fits = |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Int64);
         let expected = "a timestamp, or milliseconds since 1970 as int64";
         let times = self.cast(name, array, &target, expected, fits)?;
-        let times = times.as_primitive::<TimestampMillisecondType>().clone().with_timezone_opt(None::<Arc<str>>);
+        let times =
+            times.as_primitive::<TimestampMillisecondType>().clone().with_timezone_opt(None::<Arc<str>>);
         let range = EventTime::MIN.as_millis()..=EventTime::MAX.as_millis();
         if !times.values().iter().all(|millis| range.contains(millis))
             && let Some(i) = (0..times.len()).find(|&i| times.is_valid(i) && !range.contains(&times.value(i)))
@@ -180,7 +172,8 @@ impl<'a> Columns<'a> {
         if let Some(dictionary) = array.as_any_dictionary_opt().filter(|array| !array.values().is_empty()) {
             let values = &Arc::clone(dictionary.values());
             let is_not_text = || self.wrong_type(name, array.data_type(), "text");
-            let values = self.cast(name, values, &DataType::Utf8, "text", is_text).map_err(|_| is_not_text())?;
+            let values =
+                self.cast(name, values, &DataType::Utf8, "text", is_text).map_err(|_| is_not_text())?;
             let values = values.as_string::<i32>();
             // A value that no row uses may be anything.
             let mut parsed = vec![None; values.len()];
@@ -219,12 +212,15 @@ impl<'a> Columns<'a> {
         };
         let array = self.cast(name, array, &target, "a list", |_| is_list)?;
         let list = array.as_list::<i32>();
-        let lists = Lists { offsets: list.offsets().clone(), nulls: list.nulls().cloned() };
+        let lists = Lists::new(list.offsets().clone(), list.nulls().cloned());
         Ok(Some((lists, Arc::clone(list.values()))))
     }
 
     /// A list column of structures, none of them null.
-    pub(crate) fn struct_lists(&self, name: &'static str) -> Result<Option<(Lists, StructArray)>, ClickstreamError> {
+    pub(crate) fn struct_lists(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<(Lists, StructArray)>, ClickstreamError> {
         let Some((lists, values)) = self.lists(name)? else { return Ok(None) };
         let Some(values) = values.as_struct_opt() else {
             return Err(self.wrong_type(name, values.data_type(), "a list of structs"));
@@ -275,7 +271,7 @@ impl<'a> Columns<'a> {
         let Some(map): Option<&MapArray> = array.as_map_opt() else {
             return Err(self.wrong_type(name, array.data_type(), "a map"));
         };
-        let lists = Lists { offsets: map.offsets().clone(), nulls: map.nulls().cloned() };
+        let lists = Lists::new(map.offsets().clone(), map.nulls().cloned());
         let keys = self.cast(name, map.keys(), &DataType::Utf8, "a map with text as keys", is_text)?;
         Ok(Some((lists, keys, Arc::clone(map.values()))))
     }
@@ -294,7 +290,8 @@ impl<'a> Columns<'a> {
         name: &'static str,
     ) -> Result<Option<(Lists, StringArray, Float64Array)>, ClickstreamError> {
         let Some((lists, keys, values)) = self.maps(name)? else { return Ok(None) };
-        let values = self.cast(name, &values, &DataType::Float64, "a map of text to float64", DataType::is_numeric)?;
+        let values =
+            self.cast(name, &values, &DataType::Float64, "a map of text to float64", DataType::is_numeric)?;
         if let Some(i) = first_null(values.as_ref()) {
             return Err(self.bad_value(&lists, i, name, "must not be null".into()));
         }
@@ -304,7 +301,11 @@ impl<'a> Columns<'a> {
     // --- rules
 
     /// A column that must be there and must not hold nulls.
-    pub(crate) fn required<A: Array>(&self, name: &'static str, array: Option<A>) -> Result<A, ClickstreamError> {
+    pub(crate) fn required<A: Array>(
+        &self,
+        name: &'static str,
+        array: Option<A>,
+    ) -> Result<A, ClickstreamError> {
         let array = array.ok_or_else(|| self.missing(name))?;
         match first_null(&array) {
             Some(row) => Err(self.bad(row, name, "must not be null".into())),
@@ -333,7 +334,8 @@ impl<'a> Columns<'a> {
         let (Some(&start), Some(&end)) = (offsets.first(), offsets.last()) else { return Ok(()) };
         let bytes = &ids.value_data()[start as usize..end as usize];
         // Control characters are 00 to 1F, 7F, and C2 80 to C2 9F. No early exit: this vectorises.
-        let plain = !bytes.iter().fold(false, |odd, &byte| odd | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
+        let plain =
+            !bytes.iter().fold(false, |odd, &byte| odd | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
         let least = i32::from(!may_be_empty);
         let longest = endcap_proto::MAX_ID_BYTES as i32;
         let of_length = offsets.windows(2).fold(true, |ok, pair| {
@@ -356,7 +358,13 @@ impl<'a> Columns<'a> {
     /// An error about row `row` of these columns.
     pub(crate) fn bad(&self, row: usize, column: impl Into<String>, rule: String) -> ClickstreamError {
         let (row, column) = self.locate(row, column.into());
-        ClickstreamError::Value { path: self.path.to_owned(), batch: self.batch, row: row as u64, column, rule }
+        ClickstreamError::Value {
+            path: self.path.to_owned(),
+            batch: self.batch,
+            row: row as u64,
+            column,
+            rule,
+        }
     }
 
     /// An error about value `i` among the lists of a column.
@@ -415,7 +423,8 @@ impl<'a> Columns<'a> {
         }
         // `safe`: what does not fit becomes null, and so the row can be found.
         let options = CastOptions { safe: true, ..CastOptions::default() };
-        let cast = cast_with_options(array, target, &options).map_err(|_| self.wrong_type(name, found, expected))?;
+        let cast =
+            cast_with_options(array, target, &options).map_err(|_| self.wrong_type(name, found, expected))?;
         if cast.null_count() != array.null_count()
             && let Some(row) = (0..cast.len()).find(|&row| cast.is_null(row) && array.is_valid(row))
         {
@@ -423,75 +432,6 @@ impl<'a> Columns<'a> {
         }
         Ok(cast)
     }
-}
-
-// === impl Lists, OptionalText, TextLists, TextMaps ===
-
-impl Lists {
-    /// Where the values of a row lie.
-    #[inline]
-    pub(crate) fn range(&self, row: usize) -> Range<usize> {
-        let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
-        match &self.nulls {
-            Some(nulls) if nulls.is_null(row) => start..start,
-            _ => start..end,
-        }
-    }
-
-    /// The row that a value belongs to, and its place there.
-    fn row_of(&self, value: usize) -> (usize, usize) {
-        let rows = self.offsets.len() - 1;
-        let row = self.offsets[1..].partition_point(|&end| end as usize <= value).min(rows.saturating_sub(1));
-        (row, value.saturating_sub(self.offsets[row] as usize))
-    }
-}
-
-impl OptionalText {
-    #[inline]
-    pub(crate) fn get(&self, row: usize) -> Option<&str> {
-        let texts = self.0.as_ref()?;
-        let text = if texts.is_null(row) { "" } else { texts.value(row) };
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// Owned, empty where absent: as protobuf has it.
-    pub(crate) fn owned(&self, row: usize) -> String {
-        self.get(row).unwrap_or_default().to_owned()
-    }
-
-    pub(crate) fn column(&self) -> Option<&StringArray> {
-        self.0.as_ref()
-    }
-}
-
-impl TextLists {
-    #[inline]
-    pub(crate) fn get(&self, row: usize) -> impl ExactSizeIterator<Item = &str> + Clone {
-        let range = self.0.as_ref().map_or(0..0, |(lists, _)| lists.range(row));
-        range.map(|i| self.0.as_ref().map_or("", |(_, texts)| texts.value(i)))
-    }
-
-    pub(crate) fn owned(&self, row: usize) -> Vec<String> {
-        self.get(row).map(str::to_owned).collect()
-    }
-}
-
-impl TextMaps {
-    #[inline]
-    pub(crate) fn get(&self, row: usize) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
-        let range = self.0.as_ref().map_or(0..0, |(lists, ..)| lists.range(row));
-        range.map(|i| self.0.as_ref().map_or(("", ""), |(_, keys, values)| (keys.value(i), values.value(i))))
-    }
-
-    pub(crate) fn owned<M: FromIterator<(String, String)>>(&self, row: usize) -> M {
-        self.get(row).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-    }
-}
-
-/// A value that may be null, of a column that may be absent.
-#[inline]
-pub(crate) fn value<T: ArrowPrimitiveType>(array: Option<&PrimitiveArray<T>>, row: usize) -> Option<T::Native> {
-    array.filter(|array| array.is_valid(row)).map(|array| array.value(row))
 }
 
 fn is_text(data_type: &DataType) -> bool {

@@ -140,7 +140,10 @@ impl Dataset {
                 return refuse(&other.dir, reason);
             }
             if other.info.split.is_some() != all.info.split.is_some() {
-                return refuse(&other.dir, "a fixed split in one data set and none in another: they cannot be merged");
+                return refuse(
+                    &other.dir,
+                    "a fixed split in one data set and none in another: they cannot be merged",
+                );
             }
             all.info.source = format!("{} + {}", all.info.source, other.info.source);
             all.info.ordered &= other.info.ordered;
@@ -170,11 +173,13 @@ impl Dataset {
             Err(error) => return Err(error).at(&info_path, "read"),
         };
         let split = info.split.clone();
-        let dataset = Self { dir: dir.to_owned(), info, folders: vec![Folder { dir: dir.to_owned(), split }] };
+        let dataset =
+            Self { dir: dir.to_owned(), info, folders: vec![Folder { dir: dir.to_owned(), split }] };
         if dataset.info.split.is_some() {
             for file in [Part::Train, Part::Test].map(|part| dataset.event_files(part)).into_iter() {
                 if let Some(missing) = file?.into_iter().find(|file| !file.is_file()) {
-                    let reason = format!("the fixed split of {INFO_FILE} names it, but there is no such file");
+                    let reason =
+                        format!("the fixed split of {INFO_FILE} names it, but there is no such file");
                     return Err(ClickstreamError::Dataset { path: missing, reason });
                 }
             }
@@ -188,7 +193,8 @@ impl Dataset {
     /// When the folder cannot be listed; a file that cannot be read is an item of the iterator.
     pub fn events(
         &self,
-    ) -> Result<impl Iterator<Item = Result<EventBatch, ClickstreamError>> + Send + use<>, ClickstreamError> {
+    ) -> Result<impl Iterator<Item = Result<EventBatch, ClickstreamError>> + Send + use<>, ClickstreamError>
+    {
         self.events_of(Part::All)
     }
 
@@ -199,7 +205,8 @@ impl Dataset {
     pub fn events_of(
         &self,
         part: Part,
-    ) -> Result<impl Iterator<Item = Result<EventBatch, ClickstreamError>> + Send + use<>, ClickstreamError> {
+    ) -> Result<impl Iterator<Item = Result<EventBatch, ClickstreamError>> + Send + use<>, ClickstreamError>
+    {
         Ok(Files::<Event>::read(self.event_files(part)?))
     }
 
@@ -215,7 +222,8 @@ impl Dataset {
                 (Part::Train, Some(split)) => files.extend(split.train.iter().map(|file| dir.join(file))),
                 (Part::Test, Some(split)) => files.extend(split.test.iter().map(|file| dir.join(file))),
                 (Part::Train | Part::Test, None) => {
-                    let reason = format!("has no fixed split: {INFO_FILE} names no `split`; cut it in time instead");
+                    let reason =
+                        format!("has no fixed split: {INFO_FILE} names no `split`; cut it in time instead");
                     return Err(ClickstreamError::Dataset { path: dir.clone(), reason });
                 }
             }
@@ -231,7 +239,7 @@ impl Dataset {
     pub fn items(&self) -> Result<Vec<Item>, ClickstreamError> {
         let mut items: Vec<Item> = Vec::new();
         let mut places = HashMap::new();
-        for batch in Files::<Item>::read(self.item_files()?) {
+        for batch in self.item_batches()? {
             for item in batch? {
                 let place = *places.entry(item.id.clone()).or_insert(items.len());
                 match items.get_mut(place) {
@@ -249,12 +257,22 @@ impl Dataset {
     /// As [`Self::events`].
     pub fn impressions(
         &self,
-    ) -> Result<impl Iterator<Item = Result<Vec<Impression>, ClickstreamError>> + Send + use<>, ClickstreamError> {
+    ) -> Result<
+        impl Iterator<Item = Result<Vec<Impression>, ClickstreamError>> + Send + use<>,
+        ClickstreamError,
+    > {
         let mut files = Vec::new();
         for Folder { dir, .. } in &self.folders {
             files.extend(data_files(&dir.join(IMPRESSIONS))?);
         }
         Ok(Files::<Impression>::read(files))
+    }
+
+    /// The catalogue as it is written: a product may be there again.
+    pub(crate) fn item_batches(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Vec<Item>, ClickstreamError>> + use<>, ClickstreamError> {
+        Ok(Files::<Item>::read(self.item_files()?))
     }
 
     fn item_files(&self) -> Result<Vec<PathBuf>, ClickstreamError> {
@@ -311,7 +329,8 @@ fn data_files(dir: &Path) -> Result<Vec<PathBuf>, ClickstreamError> {
         } else if has_known_ending(&path) {
             files.push(path);
         } else {
-            let reason = format!("is no data file (one ends in {}); move it elsewhere, or import it", known_endings());
+            let reason =
+                format!("is no data file (one ends in {}); move it elsewhere, or import it", known_endings());
             return Err(ClickstreamError::Dataset { path, reason });
         }
     }
@@ -355,7 +374,8 @@ impl DatasetInfo {
             version: u64,
         }
         let refuse = |reason: String| ClickstreamError::Dataset { path: path.to_owned(), reason };
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
+        let Versioned { version } =
+            serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
         if version != u64::from(Self::VERSION) {
             return Err(ClickstreamError::Version {
                 path: path.to_owned(),
@@ -366,7 +386,8 @@ impl DatasetInfo {
         }
         let info: Self = serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
         for file in info.split.iter().flat_map(|split| split.train.iter().chain(&split.test)) {
-            let inside = Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            let inside =
+                Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
             if !inside || file.is_empty() {
                 return Err(refuse(format!("split: {file:?} must be a path within the data set's folder")));
             }

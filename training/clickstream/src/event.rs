@@ -206,7 +206,9 @@ impl EventBatch {
 impl<'a> EventRef<'a> {
     /// The products concerned.
     #[inline]
-    pub fn items(&self) -> impl ExactSizeIterator<Item = EventItemRef<'a>> + DoubleEndedIterator + Clone + use<'a> {
+    pub fn items(
+        &self,
+    ) -> impl ExactSizeIterator<Item = EventItemRef<'a>> + DoubleEndedIterator + Clone + use<'a> {
         let batch = self.batch;
         batch.items.range(self.row).map(|i| batch.item(i))
     }

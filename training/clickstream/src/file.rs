@@ -87,15 +87,14 @@ impl RecordReader {
                 Batches::Ipc(reader)
             }
             Format::IpcStream => stream(Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, file)))?,
-            Format::Zstd => {
-                stream(Box::new(BufReader::new(zstd::Decoder::new(file).at(path, "read")?)))?
-            }
+            Format::Zstd => stream(Box::new(BufReader::new(zstd::Decoder::new(file).at(path, "read")?)))?,
             Format::Gzip => {
                 let file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
                 stream(Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))))?
             }
             Format::Parquet => {
-                let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(place("footer"))?;
+                let builder =
+                    guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(place("footer"))?;
                 let projection = contract.projection(path, builder.schema())?;
                 let mask = ProjectionMask::roots(builder.parquet_schema(), projection);
                 let build = || builder.with_projection(mask).with_batch_size(BATCH_ROWS).build();
@@ -133,7 +132,10 @@ impl Iterator for RecordReader {
 
 impl std::fmt::Debug for RecordReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordReader").field("path", &self.path).field("next_batch", &self.next_batch).finish()
+        f.debug_struct("RecordReader")
+            .field("path", &self.path)
+            .field("next_batch", &self.next_batch)
+            .finish()
     }
 }
 
@@ -150,7 +152,9 @@ impl Format {
             [0xff, 0xff, 0xff, 0xff, ..] => Ok(Self::IpcStream),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
             [0x1f, 0x8b, ..] => Ok(Self::Gzip),
-            [] => Err(ClickstreamError::Truncated { path: path.to_owned(), detail: "it is empty".to_owned() }),
+            [] => {
+                Err(ClickstreamError::Truncated { path: path.to_owned(), detail: "it is empty".to_owned() })
+            }
             _ => Err(ClickstreamError::Format {
                 path: path.to_owned(),
                 reason: format!(
@@ -169,7 +173,9 @@ impl Fault {
         let path = path.to_owned();
         match self {
             Self::Io(source) => ClickstreamError::Io { path, action: "read", source },
-            Self::Truncated(detail) => ClickstreamError::Truncated { path, detail: format!("{detail}, in {place}") },
+            Self::Truncated(detail) => {
+                ClickstreamError::Truncated { path, detail: format!("{detail}, in {place}") }
+            }
             Self::Damaged(detail) => ClickstreamError::Damaged { path, place, detail },
         }
     }
@@ -194,7 +200,8 @@ fn guarded<T, E: std::fmt::Display>(decode: impl FnOnce() -> Result<T, E>) -> Re
         Ok(result) => result.map_err(|error| Fault::Damaged(error.to_string())),
         Err(panic) => {
             let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it cannot be decoded");
+            let message =
+                message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it cannot be decoded");
             Err(Fault::Damaged(message.to_owned()))
         }
     }

@@ -3,7 +3,9 @@
 mod build;
 
 use arrow::{
-    array::{Array, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, StructArray, UInt32Array},
+    array::{
+        Array, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, StructArray, UInt32Array,
+    },
     datatypes::{Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type},
 };
 use endcap_proto::{
@@ -41,14 +43,16 @@ impl Table for Impression {
         let session_id = columns.optional_text("session_id")?;
         let placement = columns.optional_text("placement")?;
         let request_id = columns.optional_text("request_id")?;
-        let (item_lists, item_values) = columns.struct_lists("items")?.ok_or_else(|| columns.missing("items"))?;
+        let (item_lists, item_values) =
+            columns.struct_lists("items")?.ok_or_else(|| columns.missing("items"))?;
         let items = Items::decode(&columns.of_list("items", &item_lists, &item_values))?;
         let served_by = columns.structs("served_by")?;
         let served_by = served_by.map(|rows| Servers::decode(columns, rows)).transpose()?;
         let as_of = columns.times("as_of")?;
         let offset_lists = columns.struct_lists("applied_offsets")?;
         let offsets = offset_lists.as_ref().map(|(lists, values)| {
-            Offsets::decode(&columns.of_list("applied_offsets", lists, values)).map(|offsets| (lists, offsets))
+            Offsets::decode(&columns.of_list("applied_offsets", lists, values))
+                .map(|offsets| (lists, offsets))
         });
         let offsets = offsets.transpose()?;
         let seed = columns.numbers::<UInt64Type>("seed")?;
@@ -70,9 +74,10 @@ impl Table for Impression {
                 items: item_lists.range(row).map(|i| items.get(i)).collect(),
                 served_by: served_by.as_ref().and_then(|served_by| served_by.get(row)),
                 as_of: value(as_of.as_ref(), row).map(time),
-                applied_offsets: offsets.iter().flat_map(|(lists, offsets)| {
-                    lists.range(row).map(|i| offsets.get(i))
-                }).collect(),
+                applied_offsets: offsets
+                    .iter()
+                    .flat_map(|(lists, offsets)| lists.range(row).map(|i| offsets.get(i)))
+                    .collect(),
                 seed: value(seed.as_ref(), row).unwrap_or_default(),
                 degraded: degraded.owned(row),
                 context: context.as_ref().and_then(|context| context.get(row)),
@@ -120,10 +125,15 @@ fn check_item(item: &ImpressedItem) -> Result<(), FieldError> {
         return Err(FieldError::new("score", format!("must be finite, is {}", item.score)));
     }
     if !(item.propensity > 0.0 && item.propensity <= 1.0) {
-        return Err(FieldError::new("propensity", format!("must lie within 0 (exclusive) and 1, is {}", item.propensity)));
+        return Err(FieldError::new(
+            "propensity",
+            format!("must lie within 0 (exclusive) and 1, is {}", item.propensity),
+        ));
     }
     match item.features.iter().position(|feature| !feature.is_finite()) {
-        Some(i) => Err(FieldError::new(format!("features[{i}]"), format!("must be finite, is {}", item.features[i]))),
+        Some(i) => {
+            Err(FieldError::new(format!("features[{i}]"), format!("must be finite, is {}", item.features[i])))
+        }
         None => Ok(()),
     }
 }
@@ -163,7 +173,10 @@ impl Items {
             position: self.position.value(i),
             score: self.score.value(i),
             propensity: self.propensity.value(i),
-            explored: self.explored.as_ref().is_some_and(|explored| explored.is_valid(i) && explored.value(i)),
+            explored: self
+                .explored
+                .as_ref()
+                .is_some_and(|explored| explored.is_valid(i) && explored.value(i)),
             sources: self.sources.owned(i),
             features: match &self.features {
                 Some((lists, features)) => features.values()[lists.range(i)].to_vec(),
@@ -245,7 +258,11 @@ impl Contexts {
 
     fn get(&self, row: usize) -> Option<Context> {
         self.rows.is_valid(row).then(|| Context {
-            r#type: self.event_type.as_ref().and_then(|types| types[row]).map_or(0, |event_type| event_type as i32),
+            r#type: self
+                .event_type
+                .as_ref()
+                .and_then(|types| types[row])
+                .map_or(0, |event_type| event_type as i32),
             item_ids: self.item_ids.owned(row),
             cart_item_ids: self.cart_item_ids.owned(row),
             page_categories: self.page_categories.owned(row),

@@ -86,7 +86,8 @@ impl Builder for ItemBuilder {
         self.original_price.push(item.original_price);
         self.cost.push(item.cost);
         self.currency.push_optional(item.currency.as_deref());
-        self.availability.push(AVAILABILITIES.iter().position(|&availability| availability == item.availability));
+        self.availability
+            .push(AVAILABILITIES.iter().position(|&availability| availability == item.availability));
         self.group_id.push_optional(item.group_id.as_deref());
         self.tags.push(&item.tags);
         let texts: Vec<_> = item
@@ -113,7 +114,14 @@ impl Builder for ItemBuilder {
     }
 
     fn bytes(&self) -> usize {
-        let texts = [&self.id, &self.title, &self.brand, &self.group_id, &self.image_uri, &self.number_attribute_names];
+        let texts = [
+            &self.id,
+            &self.title,
+            &self.brand,
+            &self.group_id,
+            &self.image_uri,
+            &self.number_attribute_names,
+        ];
         texts.iter().map(|texts| texts.bytes()).sum::<usize>()
             + self.categories.bytes()
             + self.tags.bytes()
@@ -158,11 +166,17 @@ fn check(item: &Item) -> Result<(), FieldError> {
         if let Attribute::Number(number) = attribute
             && !number.is_finite()
         {
-            return Err(FieldError::new(format!("attributes[{name:?}]"), format!("must be finite, is {number}")));
+            return Err(FieldError::new(
+                format!("attributes[{name:?}]"),
+                format!("must be finite, is {number}"),
+            ));
         }
     }
     match item.embedding.iter().position(|x| !x.is_finite()) {
-        Some(i) => Err(FieldError::new(format!("embedding[{i}]"), format!("must be finite, is {}", item.embedding[i]))),
+        Some(i) => Err(FieldError::new(
+            format!("embedding[{i}]"),
+            format!("must be finite, is {}", item.embedding[i]),
+        )),
         None => Ok(()),
     }
 }
@@ -204,7 +218,8 @@ impl Table for Item {
                     (names.value(i).to_owned(), attribute(v1::attribute::Value::Number(numbers.value(i))))
                 })
             });
-            let availability = availability.as_ref().and_then(|availability| availability[row]).unwrap_or_default();
+            let availability =
+                availability.as_ref().and_then(|availability| availability[row]).unwrap_or_default();
             let item = v1::Item {
                 id: id.value(row).to_owned(),
                 title: title.owned(row),
@@ -219,9 +234,9 @@ impl Table for Item {
                 tags: tags.owned(row),
                 attributes: texts.chain(numbers).collect(),
                 image_uri: image_uri.owned(row),
-                embedding: embedding.as_ref().map_or_else(Vec::new, |(lists, numbers)| {
-                    numbers.values()[lists.range(row)].to_vec()
-                }),
+                embedding: embedding
+                    .as_ref()
+                    .map_or_else(Vec::new, |(lists, numbers)| numbers.values()[lists.range(row)].to_vec()),
                 publish_time: time(value(publish_time.as_ref(), row)),
                 expire_time: time(value(expire_time.as_ref(), row)),
             };
@@ -234,5 +249,7 @@ impl Table for Item {
 fn parse_availability(name: &str) -> Result<Availability, String> {
     let plain = name.trim().to_ascii_lowercase().replace([' ', '-'], "_");
     let known = AVAILABILITIES.iter().find(|availability| availability.as_str() == plain);
-    known.copied().ok_or_else(|| format!("must be one of in_stock, out_of_stock, preorder, discontinued, is {name:?}"))
+    known
+        .copied()
+        .ok_or_else(|| format!("must be one of in_stock, out_of_stock, preorder, discontinued, is {name:?}"))
 }

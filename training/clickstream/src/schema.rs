@@ -175,7 +175,10 @@ impl Contract {
     /// The schema that is written.
     pub(crate) fn schema(&self) -> SchemaRef {
         let version = format!("{}/{}", self.name, self.version);
-        Arc::new(Schema::new_with_metadata(self.columns.clone(), HashMap::from([(VERSION_KEY.to_owned(), version)])))
+        Arc::new(Schema::new_with_metadata(
+            self.columns.clone(),
+            HashMap::from([(VERSION_KEY.to_owned(), version)]),
+        ))
     }
 
     /// Other names of columns that are read: own name, alias.
@@ -257,6 +260,8 @@ fn optional(name: &str, data_type: DataType) -> FieldRef {
 
 #[cfg(test)]
 mod tests {
+    use endcap_proto::EventType;
+
     use super::*;
 
     const DOCS: &str = include_str!("../../../docs/clickstream.md");
@@ -312,8 +317,27 @@ mod tests {
             let missing: Vec<_> = expected.iter().filter(|row| !section.contains(row.as_str())).collect();
             assert!(missing.is_empty(), "docs/clickstream.md lacks, in {}:\n{missing:#?}", contract.name);
             for (_, alias) in contract.aliases {
-                assert!(section.contains(&format!("`{alias}`")), "docs/clickstream.md lacks the alias {alias}");
+                assert!(
+                    section.contains(&format!("`{alias}`")),
+                    "docs/clickstream.md lacks the alias {alias}"
+                );
             }
+        }
+    }
+
+    #[test]
+    fn the_documentation_says_every_event_type_and_its_other_names() {
+        let section = &DOCS[DOCS.find("| type | also read |").unwrap()..];
+        for event_type in EventType::ALL {
+            let start =
+                section.find(&format!("\n| `{event_type}` |")).unwrap_or_else(|| panic!("no {event_type}"));
+            let row = section[start..].trim_start().lines().next().unwrap_or_default();
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            for name in cells[2].split('`').skip(1).step_by(2).filter(|name| *name != "rating") {
+                assert_eq!(name.parse(), Ok(*event_type), "{name}");
+            }
+            let marks = (cells[3] == "yes", cells[4] == "yes");
+            assert_eq!(marks, (event_type.needs_items(), event_type.is_interest()), "{event_type}");
         }
     }
 
@@ -325,7 +349,8 @@ mod tests {
             Contract::event().projection(Path::new("a.arrow"), &schema).map_err(|error| error.to_string())
         };
         assert_eq!(found("event/1").unwrap().len(), 15);
-        let message = "a.arrow: endcap.schema=event/2 cannot be read: this build reads event/1; update Endcap";
+        let message =
+            "a.arrow: endcap.schema=event/2 cannot be read: this build reads event/1; update Endcap";
         assert_eq!(found("event/2").unwrap_err(), message);
         assert!(found("item/1").unwrap_err().ends_with("it is another kind of file"));
         assert!(found("event/x").unwrap_err().ends_with("cannot be read"));

@@ -69,8 +69,11 @@ mod tests {
     fn events_of_one_instant_stay_together_on_the_later_side() {
         // Sorted: 1 2 3 3 3 3 3 8 9 10. Eight of ten lie before 9. Five of ten would cut the 3s.
         let (_dir, dataset) = dataset(&[3, 1, 9, 3, 3, 10, 3, 3, 8, 2]);
-        let cuts: Vec<i64> =
-            time_cuts(&dataset, &[0.8, 0.5, 0.0, 1.0]).unwrap().into_iter().map(EventTime::as_millis).collect();
+        let cuts: Vec<i64> = time_cuts(&dataset, &[0.8, 0.5, 0.0, 1.0])
+            .unwrap()
+            .into_iter()
+            .map(EventTime::as_millis)
+            .collect();
         assert_eq!(cuts, [9, 3, 1, 10]);
     }
 

@@ -1,8 +1,8 @@
 //! What the tests of this crate share: small events, and strategies for any event, item and impression.
 
 use endcap_proto::{
-    Attribute, Availability, Event, EventId, EventItem, EventTime, EventType, Item, ItemId, Transaction, UserId,
-    VisitorId, v1,
+    Attribute, Availability, Event, EventId, EventItem, EventTime, EventType, Item, ItemId, Transaction,
+    UserId, VisitorId, v1,
 };
 use proptest::{collection, option, prelude::*};
 
@@ -60,7 +60,12 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 
 fn event_item() -> impl Strategy<Value = EventItem> {
     (id(), any::<u32>(), option::of(amount()), option::of(any::<u32>())).prop_map(
-        |(id, quantity, unit_price, position)| EventItem { item_id: item_id(&id), quantity, unit_price, position },
+        |(id, quantity, unit_price, position)| EventItem {
+            item_id: item_id(&id),
+            quantity,
+            unit_price,
+            position,
+        },
     )
 }
 
@@ -78,7 +83,11 @@ fn transaction() -> impl Strategy<Value = Transaction> {
 /// Any valid event.
 pub(crate) fn any_event() -> impl Strategy<Value = Event> {
     let who = (id(), time(), id(), option::of(id()), optional_text());
-    let what = (prop::sample::select(EventType::ALL), collection::vec(event_item(), 1..4), option::of(transaction()));
+    let what = (
+        prop::sample::select(EventType::ALL),
+        collection::vec(event_item(), 1..4),
+        option::of(transaction()),
+    );
     let page = (optional_text(), texts(), optional_text(), optional_text(), texts());
     let rest = (collection::btree_map(text(), text(), 0..4), any::<bool>(), any::<bool>());
     (who, what, page, rest).prop_map(|(who, what, page, rest)| {
@@ -164,13 +173,12 @@ fn impressed_item() -> impl Strategy<Value = v1::ImpressedItem> {
 /// Any valid impression.
 pub(crate) fn any_impression() -> impl Strategy<Value = v1::Impression> {
     let arms = collection::btree_map(text(), text(), 0..3);
-    let served_by = (text(), text(), arms).prop_map(|(bundle_version, index_version, experiment_arms)| v1::ServedBy {
-        bundle_version,
-        index_version,
-        experiment_arms,
+    let served_by = (text(), text(), arms).prop_map(|(bundle_version, index_version, experiment_arms)| {
+        v1::ServedBy { bundle_version, index_version, experiment_arms }
     });
     let offset = (text(), any::<i32>(), any::<i64>());
-    let offset = offset.prop_map(|(topic, partition, offset)| v1::PartitionOffset { topic, partition, offset });
+    let offset =
+        offset.prop_map(|(topic, partition, offset)| v1::PartitionOffset { topic, partition, offset });
     let context = (0..=16i32, texts(), texts(), texts(), text()).prop_map(
         |(event_type, item_ids, cart_item_ids, page_categories, search_query)| v1::Context {
             r#type: event_type,
@@ -182,14 +190,8 @@ pub(crate) fn any_impression() -> impl Strategy<Value = v1::Impression> {
     );
     let who = (id(), time(), id(), option::of(id()), text(), text(), text());
     let slate = (collection::vec(impressed_item(), 0..4), option::of(served_by), option::of(time()));
-    let rest = (
-        collection::vec(offset, 0..3),
-        any::<u64>(),
-        texts(),
-        option::of(context),
-        any::<bool>(),
-        text(),
-    );
+    let rest =
+        (collection::vec(offset, 0..3), any::<u64>(), texts(), option::of(context), any::<bool>(), text());
     (who, slate, rest).prop_map(|(who, slate, rest)| {
         let (slate_id, served_time, visitor_id, user_id, session_id, placement, request_id) = who;
         let (items, served_by, as_of) = slate;

@@ -4,11 +4,14 @@
 //! it, each set of events of one shopper at one instant becomes cases (one an item), asked with the
 //! state before that instant, and is then applied: nothing of a set is history for another of its members.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use endcap_clickstream::{ClickstreamError, Dataset};
-use endcap_features::{Interaction, UserState};
-use endcap_proto::{EventTime, ItemKey, VisitorKey};
+use endcap_features::{EventFacts, SessionTag, UserState};
+use endcap_proto::{EventKey, EventTime, EventType, ItemKey, UserKey, VisitorKey};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// What to do with items that the shopper touched before.
@@ -79,11 +82,24 @@ pub enum EvaluationError {
     },
 }
 
-/// An interest event's item, in 40 bytes.
-struct Touch {
-    visitor: VisitorKey,
-    interaction: Interaction,
+/// The interest events of a data set in order of time, without their texts.
+struct Timeline {
+    events: Vec<Compact>,
+    items: Vec<ItemKey>,
 }
+
+/// What [`UserState`] needs of an event, in 48 bytes.
+struct Compact {
+    time: EventTime,
+    visitor: VisitorKey,
+    key: EventKey,
+    session: Option<SessionTag>,
+    event_type: EventType,
+    items: Range<u32>,
+}
+
+/// A [`Compact`] with its items.
+struct View<'a>(&'a Compact, &'a [ItemKey]);
 
 // === impl GlobalTime ===
 
@@ -98,31 +114,29 @@ impl GlobalTime {
         dataset: &Dataset,
         mut visit: impl FnMut(Case, &UserState, &HashSet<ItemKey>) -> Result<(), EvaluationError>,
     ) -> Result<(), EvaluationError> {
-        let touches = read(dataset)?;
-        let chosen = self.draw(touches.iter().filter(|touch| touch.interaction.time >= self.cut).count());
+        let timeline = Timeline::read(dataset)?;
+        let after = |event: &&Compact| event.time >= self.cut;
+        let chosen = self.draw(timeline.events.iter().filter(after).map(|event| event.items.len()).sum());
         let mut users: HashMap<VisitorKey, (u32, UserState, HashSet<ItemKey>)> = HashMap::new();
         let mut asked = 0usize;
-        for set in touches
-            .chunk_by(|a, b| a.visitor == b.visitor && a.interaction.time == b.interaction.time)
-        {
+        for set in timeline.events.chunk_by(|a, b| a.visitor == b.visitor && a.time == b.time) {
             let next = users.len() as u32;
             let (user, state, seen) = users.entry(set[0].visitor).or_insert_with(|| (next, UserState::default(), HashSet::new()));
-            let as_of = set[0].interaction.time;
+            let as_of = set[0].time;
             if as_of >= self.cut {
-                for Touch { interaction, .. } in set {
+                for &target in set.iter().flat_map(|event| timeline.items(event)) {
                     let taken = chosen.as_ref().is_none_or(|chosen| chosen.contains(&asked));
                     asked += 1;
-                    let masked = self.seen == SeenItems::Mask && seen.contains(&interaction.item);
+                    let masked = self.seen == SeenItems::Mask && seen.contains(&target);
                     if taken && !masked {
-                        let history = state.history().len() as u32;
-                        visit(Case { user: *user, target: interaction.item, as_of, history }, state, seen)?;
+                        visit(Case { user: *user, target, as_of, history: state.history().len() as u32 }, state, seen)?;
                     }
                 }
             }
-            for Touch { interaction, .. } in set {
-                state.apply_interaction(*interaction);
+            for event in set {
+                state.apply(&View(event, timeline.items(event)));
                 if self.seen == SeenItems::Mask {
-                    seen.insert(interaction.item);
+                    seen.extend(timeline.items(event));
                 }
             }
         }
@@ -144,14 +158,62 @@ impl GlobalTime {
     }
 }
 
-fn read(dataset: &Dataset) -> Result<Vec<Touch>, EvaluationError> {
-    let mut touches = Vec::new();
-    for batch in dataset.events()? {
-        for event in batch?.iter().filter(|event| event.event_type.is_interest()) {
-            let visitor = VisitorKey::of(event.visitor_id);
-            touches.extend(Interaction::of(&event).map(|interaction| Touch { visitor, interaction }));
+// === impl Timeline ===
+
+impl Timeline {
+    fn read(dataset: &Dataset) -> Result<Self, EvaluationError> {
+        let (mut events, mut items) = (Vec::new(), Vec::new());
+        for batch in dataset.events()? {
+            for event in batch?.iter().filter(|event| event.event_type.is_interest()) {
+                let first = items.len() as u32;
+                items.extend(EventFacts::items(&event));
+                events.push(Compact {
+                    time: event.time,
+                    visitor: event.visitor(),
+                    key: event.key(),
+                    session: event.session(),
+                    event_type: event.event_type,
+                    items: first..items.len() as u32,
+                });
+            }
         }
+        events.sort_by_key(|event| (event.time, event.visitor, event.key));
+        Ok(Self { events, items })
     }
-    touches.sort_by_key(|touch| (touch.interaction.time, touch.visitor));
-    Ok(touches)
+
+    fn items(&self, event: &Compact) -> &[ItemKey] {
+        &self.items[event.items.start as usize..event.items.end as usize]
+    }
+}
+
+// === impl View ===
+
+impl EventFacts for View<'_> {
+    fn key(&self) -> EventKey {
+        self.0.key
+    }
+
+    fn event_type(&self) -> EventType {
+        self.0.event_type
+    }
+
+    fn time(&self) -> EventTime {
+        self.0.time
+    }
+
+    fn visitor(&self) -> VisitorKey {
+        self.0.visitor
+    }
+
+    fn user(&self) -> Option<UserKey> {
+        None
+    }
+
+    fn session(&self) -> Option<SessionTag> {
+        self.0.session
+    }
+
+    fn items(&self) -> impl Iterator<Item = ItemKey> {
+        self.1.iter().copied()
+    }
 }

@@ -37,7 +37,7 @@ pub use keys::{KeyHasher, KeyMap, KeySet};
 pub use newest::NewestItem;
 pub use rank::{CandidateSignals, RANK_FEATURES, RANK_FEATURES_LEN, SourceSignal, rank_features};
 pub use state::{LoginLinks, UserState};
-pub use taste::{ItemAttributes, Taste};
+pub use taste::{ItemAttributes, Liking, SeenItem, Taste};
 pub use user::{GAP_BUCKETS, HistoryInput, UserFeatures, features_at, gap_bucket};
 pub use vocabulary::{Extension, ItemFeatures, Vocabulary, VocabularyConfig, VocabularyError};
 pub use words::WordKind;

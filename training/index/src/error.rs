@@ -73,7 +73,9 @@ pub enum IndexError {
     #[error("{0} items are more than one index holds (4,000,000,000)")]
     TooMany(usize),
     /// The graph came out of the builder incomplete.
-    #[error("the graph holds {found} of {expected} items: build again, or raise index.scan_below to do without")]
+    #[error(
+        "the graph holds {found} of {expected} items: build again, or raise index.scan_below to do without"
+    )]
     Graph {
         /// Items given to the builder.
         expected: usize,

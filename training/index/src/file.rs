@@ -18,9 +18,10 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::graph::{Graph, Layer, Links};
+use crate::graph::{Graph, Layer};
+use crate::index::check_values;
 use crate::kernels::Kernels;
-use crate::rows::{MAX_DIM, Rows, unfit};
+use crate::rows::{MAX_DIM, Rows, pad};
 use crate::snapshot::Base;
 use crate::{GraphConfig, IndexConfig, IndexError};
 
@@ -65,9 +66,13 @@ impl Write for Digest {
 }
 
 fn header(base: &Base, body: &Digest) -> Vec<u8> {
-    let IndexConfig { scan_below, graph: GraphConfig { neighbours, construction, search }, compact_percent, .. } =
-        *base.config;
-    let links = base.graph.as_ref().map(|graph| &graph.links);
+    let IndexConfig {
+        scan_below,
+        graph: GraphConfig { neighbours, construction, search },
+        compact_percent,
+        ..
+    } = *base.config;
+    let graph = base.graph.as_ref();
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
     for number in [VERSION, base.rows.dim as u32] {
@@ -76,8 +81,8 @@ fn header(base: &Base, body: &Digest) -> Vec<u8> {
     for number in [base.rows.len() as u64, body.length, scan_below as u64] {
         header.extend_from_slice(&number.to_le_bytes());
     }
-    let layers = links.map_or(0, |links| 1 + links.upper.len() as u32);
-    let entry = links.map_or(0, |links| links.entry);
+    let layers = graph.map_or(0, |graph| 1 + graph.upper.len() as u32);
+    let entry = graph.map_or(0, |graph| graph.entry);
     for number in [neighbours as u32, construction as u32, search as u32, compact_percent, layers, entry] {
         header.extend_from_slice(&number.to_le_bytes());
     }
@@ -93,8 +98,8 @@ fn write_body(base: &Base, out: &mut impl Write) -> std::io::Result<()> {
     for row in 0..rows.len() {
         write_numbers(out, rows.vector(row), |x| x.to_le_bytes())?;
     }
-    let Some(Graph { links, .. }) = &base.graph else { return Ok(()) };
-    for layer in std::iter::once(&links.lowest).chain(&links.upper) {
+    let Some(graph) = &base.graph else { return Ok(()) };
+    for layer in std::iter::once(&graph.lowest).chain(&graph.upper) {
         write_numbers(out, &[layer.stride as u32, layer.rows.len() as u32], |number| number.to_le_bytes())?;
         write_numbers(out, &layer.rows, |row| row.to_le_bytes())?;
         write_numbers(out, &layer.links, |link| link.to_le_bytes())?;
@@ -186,7 +191,8 @@ fn read_file(path: &Path) -> Result<Base, Fault> {
         return Err(format!("{items} vectors of dimension {dim} cannot be in {body_length} bytes").into());
     }
     let scan_below = fields.u64()? as usize;
-    let [neighbours, construction, search] = [fields.u32()?, fields.u32()?, fields.u32()?].map(|n| n as usize);
+    let [neighbours, construction, search] =
+        [fields.u32()?, fields.u32()?, fields.u32()?].map(|n| n as usize);
     let graph = GraphConfig { neighbours, construction, search };
     let config = IndexConfig { scan_below, graph, compact_percent: fields.u32()?, simd: None };
     config.validate()?;
@@ -200,23 +206,19 @@ fn read_file(path: &Path) -> Result<Base, Fault> {
     let mut body = Bytes(&body);
     let items = items as usize;
     let labels = body.numbers(items, u64::from_le_bytes)?;
-    let mut rows = Rows::with_capacity(dim, items);
-    for label in labels {
-        let vector = body.numbers(dim, f32::from_le_bytes)?;
-        if let Some((position, value)) = unfit(&vector) {
-            return Err(IndexError::Value { label, position, value }.into());
-        }
-        rows.push(label, &vector);
-    }
+    let vectors = body.numbers(items * dim, f32::from_le_bytes)?;
+    check_values(&labels, &vectors, dim)?;
+    let rows = Rows::of(dim, labels, pad(&vectors, dim));
+    drop(vectors);
     let kernels = Kernels::new(None)?;
     let graph = match layers {
         0 => None,
         _ => {
             let lowest = read_layer(&mut body, items, true)?;
             let upper = (1..layers).map(|_| read_layer(&mut body, items, false)).collect::<Result<_, _>>()?;
-            let links = Links { entry, lowest, upper };
-            links.check(items)?;
-            Some(Graph::of(links, &rows))
+            let graph = Graph { entry, lowest, upper };
+            graph.check(items)?;
+            Some(graph)
         }
     };
     if !body.0.is_empty() {

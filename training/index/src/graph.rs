@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 use hnsw_rs::prelude::{Distance, Hnsw};
 
 use crate::kernels::{Kernels, prefetch};
-use crate::rows::{Query, Rows};
+use crate::rows::{Codes, Query, Rows};
 use crate::{GraphConfig, IndexError};
 
 /// Layers above this many are not made: at 4 links a node, fewer than one in 10⁹ reaches them.
@@ -27,15 +27,8 @@ const MAX_LAYERS: usize = 16;
 const FIRST_SERIAL: usize = 1_000;
 
 /// Links between rows, on one lowest layer of all rows and thinner ones above it.
-pub(crate) struct Graph {
-    pub(crate) links: Links,
-    /// The rows' codes again, row by row: one cache line per row of 64 numbers.
-    codes: Vec<u8>,
-}
-
-/// What a file keeps of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Links {
+pub(crate) struct Graph {
     /// Where every walk begins.
     pub(crate) entry: u32,
     pub(crate) lowest: Layer,
@@ -81,7 +74,8 @@ impl Layer {
     }
 
     fn check(&self, rows: usize) -> Result<(), String> {
-        if !self.rows.is_sorted_by(|a, b| a < b) || self.rows.last().is_some_and(|&row| row as usize >= rows) {
+        if !self.rows.is_sorted_by(|a, b| a < b) || self.rows.last().is_some_and(|&row| row as usize >= rows)
+        {
             return Err("a layer's rows are out of order or out of range".into());
         }
         let nodes = if self.rows.is_empty() { rows } else { self.rows.len() };
@@ -98,9 +92,9 @@ impl Layer {
     }
 }
 
-// === impl Links ===
+// === impl Graph ===
 
-impl Links {
+impl Graph {
     /// Whether every link of a graph over `rows` rows leads somewhere.
     pub(crate) fn check(&self, rows: usize) -> Result<(), String> {
         if self.entry as usize >= rows {
@@ -109,7 +103,7 @@ impl Links {
         self.upper.iter().chain([&self.lowest]).try_for_each(|layer| layer.check(rows))
     }
 
-    fn build(rows: &Rows, config: &GraphConfig, kernels: Kernels) -> Result<Self, IndexError> {
+    pub(crate) fn build(rows: &Rows, config: &GraphConfig, kernels: Kernels) -> Result<Self, IndexError> {
         let (padded, radius) = equal_norms(rows);
         let distance = Angle { kernels, inverse: 1.0 / (radius * radius).max(f32::MIN_POSITIVE) };
         let (most, width) = (config.neighbours, padded.len() / rows.len());
@@ -142,18 +136,15 @@ impl Links {
             let count = on.len();
             Layer::new(on, count, most)
         });
-        let mut links = Self {
-            entry: 0,
-            upper: upper.collect(),
-            lowest: Layer::new(Vec::new(), rows.len(), 2 * most),
-        };
-        links.entry = links.upper.last().map_or(0, |highest| highest.rows[0]);
+        let mut graph =
+            Self { entry: 0, upper: upper.collect(), lowest: Layer::new(Vec::new(), rows.len(), 2 * most) };
+        graph.entry = graph.upper.last().map_or(0, |highest| highest.rows[0]);
         // A row's own links first; then, where there is room, the way back of every link, which the builder forgets
         // when a row's list is full at the time.
         for back in [false, true] {
             for (row, layer, lists) in &neighbours {
                 for (level, list) in lists.iter().enumerate().take(layer + 1) {
-                    let at = if level == 0 { &mut links.lowest } else { &mut links.upper[level - 1] };
+                    let at = if level == 0 { &mut graph.lowest } else { &mut graph.upper[level - 1] };
                     for to in list.iter().map(|neighbour| neighbour.d_id as u32) {
                         let (from, to) = if back { (to, *row) } else { (*row, to) };
                         at.add(from, to);
@@ -161,7 +152,7 @@ impl Links {
                 }
             }
         }
-        Ok(links)
+        Ok(graph)
     }
 }
 
@@ -196,7 +187,7 @@ fn equal_norms(rows: &Rows) -> (Vec<f32>, f32) {
     (padded, radius)
 }
 
-// === impl Graph ===
+// === the walk ===
 
 /// What a walk remembers; kept by the thread, so that a query allocates nothing that grows with the catalogue.
 #[derive(Default)]
@@ -207,7 +198,7 @@ struct Walk {
     open: BinaryHeap<Near>,
     found: BinaryHeap<Reverse<Near>>,
     fresh: Vec<u32>,
-    dots: Vec<i32>,
+    scores: Vec<f32>,
 }
 
 thread_local! {
@@ -250,40 +241,47 @@ impl Walk {
     fn meet(&mut self, row: u32) -> bool {
         std::mem::replace(&mut self.met[row as usize], self.number) != self.number
     }
+
+    /// Scores the fresh rows, hands each to `visit`, and forgets them.
+    fn score(
+        &mut self,
+        query: &Query,
+        codes: &Codes,
+        kernels: Kernels,
+        mut visit: impl FnMut(&mut Walk, Near),
+    ) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let mut scores = std::mem::take(&mut self.scores);
+        scores.resize(fresh.len(), 0.0);
+        kernels.code_dots(query, codes, &fresh, &mut scores);
+        for (&row, &score) in fresh.iter().zip(&scores) {
+            visit(self, Near { score, row });
+        }
+        fresh.clear();
+        (self.fresh, self.scores) = (fresh, scores);
+    }
 }
 
 impl Graph {
-    pub(crate) fn build(rows: &Rows, config: &GraphConfig, kernels: Kernels) -> Result<Self, IndexError> {
-        Ok(Self::of(Links::build(rows, config, kernels)?, rows))
-    }
-
-    pub(crate) fn of(links: Links, rows: &Rows) -> Self {
-        let mut codes = Vec::with_capacity(rows.len() * rows.width);
-        for row in 0..rows.len() {
-            codes.extend(rows.blocks.row_codes(row, rows.width));
-        }
-        Self { links, codes }
-    }
-
     /// About the `ef` best rows allowed by `mask`, in no order, by their 8-bit scores.
     pub(crate) fn search(
         &self,
         query: &Query,
-        rows: &Rows,
+        codes: &Codes,
         ef: usize,
         mask: Option<&[u64]>,
         kernels: Kernels,
     ) -> Vec<u32> {
         WALK.with_borrow_mut(|walk| {
-            walk.begin(rows.len());
-            let mut at = Near { score: f32::NEG_INFINITY, row: self.links.entry };
+            walk.begin(codes.len());
+            let mut at = Near { score: f32::NEG_INFINITY, row: self.entry };
             walk.fresh.push(at.row);
-            self.score(query, rows, walk, kernels, |_, near| at = near);
-            for layer in self.links.upper.iter().rev() {
+            walk.score(query, codes, kernels, |_, near| at = near);
+            for layer in self.upper.iter().rev() {
                 loop {
                     let from = at.row;
                     walk.fresh.extend_from_slice(layer.of(from));
-                    self.score(query, rows, walk, kernels, |_, near| at = at.max(near));
+                    walk.score(query, codes, kernels, |_, near| at = at.max(near));
                     if at.row == from {
                         break;
                     }
@@ -299,13 +297,13 @@ impl Graph {
                 if walk.found.len() >= ef && walk.found.peek().is_some_and(|worst| next < worst.0) {
                     break;
                 }
-                for &to in self.links.lowest.of(next.row) {
+                for &to in self.lowest.of(next.row) {
                     if walk.meet(to) {
-                        prefetch(&self.codes[to as usize * rows.width..][..rows.width]);
+                        prefetch(codes.row(to));
                         walk.fresh.push(to);
                     }
                 }
-                self.score(query, rows, walk, kernels, |walk, near| {
+                walk.score(query, codes, kernels, |walk, near| {
                     let full = walk.found.len() >= ef;
                     if full && walk.found.peek().is_some_and(|worst| near < worst.0) {
                         return;
@@ -321,27 +319,5 @@ impl Graph {
             }
             walk.found.drain().map(|near| near.0.row).collect()
         })
-    }
-
-    /// Scores the walk's fresh rows, hands each to `visit`, and forgets them.
-    fn score(
-        &self,
-        query: &Query,
-        rows: &Rows,
-        walk: &mut Walk,
-        kernels: Kernels,
-        mut visit: impl FnMut(&mut Walk, Near),
-    ) {
-        let mut fresh = std::mem::take(&mut walk.fresh);
-        let mut dots = std::mem::take(&mut walk.dots);
-        dots.resize(fresh.len(), 0);
-        kernels.code_dots(query, &self.codes, &fresh, &mut dots);
-        for (&row, &dot) in fresh.iter().zip(&dots) {
-            let score = dot as f32 * (rows.blocks.scales[row as usize] * query.scale);
-            visit(walk, Near { score, row });
-        }
-        fresh.clear();
-        walk.fresh = fresh;
-        walk.dots = dots;
     }
 }

@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use crate::graph::Graph;
 use crate::kernels::Kernels;
 use crate::live::{LabelMap, Live};
-use crate::rows::{MAX_DIM, Rows, unfit};
-use crate::snapshot::{Alive, Base, State, all};
+use crate::rows::{Codes, MAX_DIM, Rows, pad, unfit};
+use crate::snapshot::{Alive, Base, State, all, bits};
 use crate::{Allowed, Hit, IndexConfig, IndexError, Plan, Retriever, Snapshot, Way, file};
 
 /// Most rows of a base, so that live rows can still be numbered in 32 bits.
@@ -52,7 +52,12 @@ impl Index {
     ///
     /// # Errors
     /// Any parameter out of range, a shape that does not fit, a number that is not finite, a label given twice.
-    pub fn build(labels: &[u64], vectors: &[f32], dim: usize, config: &IndexConfig) -> Result<Self, IndexError> {
+    pub fn build(
+        labels: &[u64],
+        vectors: &[f32],
+        dim: usize,
+        config: &IndexConfig,
+    ) -> Result<Self, IndexError> {
         config.validate()?;
         if !(1..=MAX_DIM).contains(&dim) {
             return Err(IndexError::Config { parameter: "dim", value: dim as u64, rule: "1 to 4,096" });
@@ -63,14 +68,9 @@ impl Index {
         if labels.len().checked_mul(dim) != Some(vectors.len()) {
             return Err(IndexError::Shape { labels: labels.len(), dim, found: vectors.len() });
         }
-        let mut rows = Rows::with_capacity(dim, labels.len());
-        for (&label, vector) in labels.iter().zip(vectors.chunks_exact(dim)) {
-            if let Some((position, value)) = unfit(vector) {
-                return Err(IndexError::Value { label, position, value });
-            }
-            rows.push(label, vector);
-        }
+        check_values(labels, vectors, dim)?;
         let kernels = Kernels::new(config.simd)?;
+        let rows = Rows::of(dim, labels.to_vec(), pad(vectors, dim));
         Ok(Self::of(Base::build(rows, Arc::new(config.clone()), kernels)?))
     }
 
@@ -120,7 +120,12 @@ impl Index {
     ///
     /// # Errors
     /// As [`search`](Self::search).
-    pub fn search_exact(&self, query: &[f32], k: usize, allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
+    pub fn search_exact(
+        &self,
+        query: &[f32],
+        k: usize,
+        allowed: &Allowed<'_>,
+    ) -> Result<Vec<Hit>, IndexError> {
         self.snapshot().by(Way::Scan).retrieve(query, k, allowed)
     }
 
@@ -146,11 +151,7 @@ impl Index {
         if labels.len().checked_mul(dim) != Some(vectors.len()) {
             return Err(IndexError::Shape { labels: labels.len(), dim, found: vectors.len() });
         }
-        for (&label, vector) in labels.iter().zip(vectors.chunks_exact(dim)) {
-            if let Some((position, value)) = unfit(vector) {
-                return Err(IndexError::Value { label, position, value });
-            }
-        }
+        check_values(labels, vectors, dim)?;
         let _turn = self.turn();
         let mut state = State::clone(&self.current.load());
         for (&label, vector) in labels.iter().zip(vectors.chunks_exact(dim)) {
@@ -249,12 +250,16 @@ impl Index {
             self.current.store(Arc::clone(&state));
             state
         };
-        let mut rows = Rows::with_capacity(before.base.rows.dim, before.len());
+        let Rows { dim, width, .. } = before.base.rows;
+        let mut labels = Vec::with_capacity(before.len());
+        let mut vectors = Vec::with_capacity(before.len() * width);
         for (from, alive) in before.segments() {
-            for row in crate::snapshot::bits(&alive) {
-                rows.push(from.labels[row], from.vector(row));
+            for row in bits(&alive) {
+                labels.push(from.labels[row]);
+                vectors.extend_from_slice(from.padded(row));
             }
         }
+        let rows = Rows::of(dim, labels, vectors);
         let base = Base::build(rows, Arc::clone(&self.config), before.base.kernels)?;
 
         let _turn = self.turn();
@@ -263,7 +268,7 @@ impl Index {
         let mut passed = 0;
         for ((_, then), (_, now)) in before.segments().zip(now.segments()) {
             for (then, now) in then.iter().zip(&*now) {
-                for bit in crate::snapshot::bits(&[then & !now]) {
+                for bit in bits(&[then & !now]) {
                     let row = passed + (then & ((1 << bit) - 1)).count_ones() as usize;
                     alive.kill(row, base.rows.len());
                 }
@@ -278,6 +283,16 @@ impl Index {
 
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// # Errors
+/// [`IndexError::Value`].
+pub(crate) fn check_values(labels: &[u64], vectors: &[f32], dim: usize) -> Result<(), IndexError> {
+    let mut rows = labels.iter().zip(vectors.chunks_exact(dim));
+    match rows.find_map(|(&label, vector)| Some((label, unfit(vector)?))) {
+        Some((label, (position, value))) => Err(IndexError::Value { label, position, value }),
+        None => Ok(()),
     }
 }
 
@@ -330,6 +345,6 @@ impl Base {
             }
         }
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { generation, rows, places, graph, config, kernels })
+        Ok(Self { generation, codes: Codes::of(&rows), rows, places, graph, config, kernels })
     }
 }

@@ -7,7 +7,7 @@
 // This is where SIMD lives; every block says why it is sound.
 #![allow(unsafe_code)]
 
-use crate::rows::{BLOCK, Blocks, OFFSET, Query};
+use crate::rows::{BLOCK, Blocks, Codes, OFFSET, Query};
 use crate::top::Candidates;
 use crate::{IndexError, Simd};
 
@@ -76,8 +76,8 @@ impl Kernels {
         }
     }
 
-    /// Integer dot products of the query's codes and some rows of `codes`, row-major and `query.codes.len()` wide.
-    pub(crate) fn code_dots(self, query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
+    /// Approximate scores of some rows, as [`scan`](Self::scan) has them.
+    pub(crate) fn code_dots(self, query: &Query, codes: &Codes, rows: &[u32], out: &mut [f32]) {
         match self.simd {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `new` saw AVX-512 F, BW and VNNI.
@@ -85,7 +85,7 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `new` saw AVX2.
             Simd::Avx2 => unsafe { x86::code_dots_avx2(query, codes, rows, out) },
-            _ => code_dots_portable(query, codes, rows, out),
+            _ => code_dots_with(query, codes, rows, out, code_dot_portable),
         }
     }
 }
@@ -200,24 +200,33 @@ fn dots_with(
     }
 }
 
-fn code_dots_portable(query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
-    let width = query.codes.len();
-    for (&row, out) in rows.iter().zip(out) {
-        let row = &codes[row as usize * width..][..width];
-        *out = row
-            .iter()
-            .zip(&query.codes)
-            .map(|(&x, &q)| (i32::from(x) - i32::from(OFFSET)) * i32::from(q))
-            .sum::<i32>();
+/// The loop over rows that all 8-bit kernels share; `dot` gets a row's bytes and the query's codes.
+#[inline(always)]
+fn code_dots_with(
+    query: &Query,
+    codes: &Codes,
+    rows: &[u32],
+    out: &mut [f32],
+    dot: impl Fn(&[u8], &Query) -> i32,
+) {
+    for (place, (&row, out)) in rows.iter().zip(out).enumerate() {
+        if let Some(&later) = rows.get(place + AHEAD) {
+            prefetch(codes.row(later));
+        }
+        *out = dot(codes.row(row), query) as f32 * (codes.scale(row) * query.scale);
     }
+}
+
+fn code_dot_portable(row: &[u8], query: &Query) -> i32 {
+    row.iter().zip(&query.codes).map(|(&x, &q)| (i32::from(x) - i32::from(OFFSET)) * i32::from(q)).sum()
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Scan, dots_with, scan_blocks};
-    use crate::rows::{BLOCK, OFFSET, Query};
+    use super::{Scan, code_dots_with, dots_with, scan_blocks};
+    use crate::rows::{BLOCK, Codes, OFFSET, Query};
     use crate::top::Candidates;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -230,7 +239,10 @@ mod x86 {
             for (pair, words) in codes.as_chunks::<128>().0.iter().zip(query.words.as_chunks::<2>().0) {
                 // SAFETY: `pair` is 128 bytes, which two unaligned loads read.
                 let (low, high) = unsafe {
-                    (_mm512_loadu_si512(pair.as_ptr().cast()), _mm512_loadu_si512(pair.as_ptr().add(64).cast()))
+                    (
+                        _mm512_loadu_si512(pair.as_ptr().cast()),
+                        _mm512_loadu_si512(pair.as_ptr().add(64).cast()),
+                    )
                 };
                 even = _mm512_dpbusd_epi32(even, low, _mm512_set1_epi32(words[0]));
                 odd = _mm512_dpbusd_epi32(odd, high, _mm512_set1_epi32(words[1]));
@@ -265,23 +277,24 @@ mod x86 {
             let mut dots = [_mm256_setzero_si256(); 2];
             for (group, &word) in codes.as_chunks::<64>().0.iter().zip(&query.words) {
                 let word = _mm256_set1_epi32(word);
-                for half in 0..2 {
-                    // SAFETY: `group` is 64 bytes, of which this reads one half.
-                    let codes = unsafe { _mm256_loadu_si256(group.as_ptr().add(32 * half).cast()) };
-                    dots[half] = _mm256_add_epi32(dots[half], products_avx2(codes, word));
+                for (dots, half) in dots.iter_mut().zip(group.as_chunks::<32>().0) {
+                    // SAFETY: `half` is 32 bytes.
+                    let codes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+                    *dots = _mm256_add_epi32(*dots, products_avx2(codes, word));
                 }
             }
             let threshold = _mm256_set1_ps(threshold);
             let mut reached = 0;
-            for half in 0..2 {
-                // SAFETY: `scales` and `scores` are sixteen numbers, of which this touches one half.
-                unsafe {
-                    let scale = _mm256_mul_ps(_mm256_loadu_ps(scales.as_ptr().add(8 * half)), query_scale);
-                    let score = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[half]), scale);
-                    _mm256_storeu_ps(scores.as_mut_ptr().add(8 * half), score);
-                    let over = _mm256_cmp_ps::<_CMP_GE_OQ>(score, threshold);
-                    reached |= (_mm256_movemask_ps(over) as u16) << (BLOCK / 2 * half);
-                }
+            let scales = scales.as_chunks::<8>().0;
+            let halves = dots.iter().zip(scales).zip(scores.as_chunks_mut::<8>().0).zip([0, BLOCK / 2]);
+            for (((dots, scales), scores), lane) in halves {
+                // SAFETY: `scales` is eight numbers.
+                let scale = _mm256_mul_ps(unsafe { _mm256_loadu_ps(scales.as_ptr()) }, query_scale);
+                let score = _mm256_mul_ps(_mm256_cvtepi32_ps(*dots), scale);
+                // SAFETY: `scores` is eight numbers.
+                unsafe { _mm256_storeu_ps(scores.as_mut_ptr(), score) };
+                let over = _mm256_cmp_ps::<_CMP_GE_OQ>(score, threshold);
+                reached |= (_mm256_movemask_ps(over) as u16) << lane;
             }
             reached
         });
@@ -311,12 +324,11 @@ mod x86 {
     pub(super) fn dot_avx2(a: &[f32], b: &[f32]) -> f32 {
         let mut sums = [_mm256_setzero_ps(); 2];
         for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
-            for half in 0..2 {
-                // SAFETY: each is sixteen numbers, of which this reads one half.
-                let (a, b) = unsafe {
-                    (_mm256_loadu_ps(a.as_ptr().add(8 * half)), _mm256_loadu_ps(b.as_ptr().add(8 * half)))
-                };
-                sums[half] = _mm256_add_ps(sums[half], _mm256_mul_ps(a, b));
+            let halves = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+            for (sum, (a, b)) in sums.iter_mut().zip(halves) {
+                // SAFETY: each is eight numbers.
+                let (a, b) = unsafe { (_mm256_loadu_ps(a.as_ptr()), _mm256_loadu_ps(b.as_ptr())) };
+                *sum = _mm256_add_ps(*sum, _mm256_mul_ps(a, b));
             }
         }
         sum_avx2(_mm256_add_ps(sums[0], sums[1]))
@@ -333,10 +345,8 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn code_dots_avx512(query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
-        let width = query.codes.len();
-        for (&row, out) in rows.iter().zip(out) {
-            let row = &codes[row as usize * width..][..width];
+    pub(super) fn code_dots_avx512(query: &Query, codes: &Codes, rows: &[u32], out: &mut [f32]) {
+        code_dots_with(query, codes, rows, out, |row, query| {
             let mut sum = _mm512_setzero_si512();
             for (codes, query) in row.chunks(64).zip(query.codes.chunks(64)) {
                 let lanes = u64::MAX >> (64 - codes.len());
@@ -349,15 +359,13 @@ mod x86 {
                 };
                 sum = _mm512_dpbusd_epi32(sum, codes, query);
             }
-            *out = _mm512_reduce_add_epi32(sum) + query.correction;
-        }
+            _mm512_reduce_add_epi32(sum) + query.correction
+        });
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn code_dots_avx2(query: &Query, codes: &[u8], rows: &[u32], out: &mut [i32]) {
-        let width = query.codes.len();
-        for (&row, out) in rows.iter().zip(out) {
-            let row = &codes[row as usize * width..][..width];
+    pub(super) fn code_dots_avx2(query: &Query, codes: &Codes, rows: &[u32], out: &mut [f32]) {
+        code_dots_with(query, codes, rows, out, |row, query| {
             let mut sum = _mm256_setzero_si256();
             for (codes, query) in row.as_chunks::<16>().0.iter().zip(query.codes.as_chunks::<16>().0) {
                 // SAFETY: each is 16 bytes.
@@ -369,10 +377,9 @@ mod x86 {
                     _mm256_sub_epi16(_mm256_cvtepu8_epi16(codes), _mm256_set1_epi16(i16::from(OFFSET)));
                 sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes, _mm256_cvtepi8_epi16(query)));
             }
-            let mut lanes = [0i32; 8];
-            // SAFETY: `lanes` is 32 bytes.
-            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sum) };
-            *out = lanes.iter().sum();
-        }
+            let four = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
+        });
     }
 }

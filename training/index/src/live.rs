@@ -99,7 +99,9 @@ impl Live {
         let places = Arc::make_mut(&mut self.places);
         for (index, chunk) in self.chunks.iter().enumerate().skip(self.sealed) {
             let first = index * CHUNK;
-            places.extend(chunk.rows.labels.iter().enumerate().map(|(row, &label)| (label, (first + row) as Place)));
+            places.extend(
+                chunk.rows.labels.iter().enumerate().map(|(row, &label)| (label, (first + row) as Place)),
+            );
         }
         self.sealed = self.chunks.len();
     }

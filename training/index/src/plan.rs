@@ -13,7 +13,7 @@ pub enum Way {
     /// 8-bit scan of all blocks that hold an allowed item, then f32 re-scoring of every candidate that could still be
     /// among the best. Exact.
     Scan,
-    /// f32 scores of the few items that a filter lets through, one by one. Exact.
+    /// As a scan, but of the few items that a filter lets through, one by one. Exact.
     Survivors,
     /// Walk of the HNSW graph over 8-bit vectors, then f32 re-scoring. Approximate.
     Graph,
@@ -44,13 +44,13 @@ pub struct Plan {
 impl Plan {
     /// The way for a query whose filter lets `survivors` of the base segment's items through.
     ///
-    /// Survivors are scored one by one where they are fewer than one in ten (four cache lines each, against one for a
-    /// sixteenth of a block); the graph is walked where at least one in five passes, since a walk meets
-    /// `items / survivors` nodes for each that it may keep.
+    /// A row scored by itself costs some five times a row scored in its block, and a block is read whole for one
+    /// survivor: so fewer than one in five are scored one by one. The graph is walked where at least one in five
+    /// passes, since a walk meets `items / survivors` rows for each that it may keep.
     pub fn way(&self, survivors: usize) -> Way {
-        if survivors.saturating_mul(10) < self.items {
+        if survivors.saturating_mul(5) < self.items {
             Way::Survivors
-        } else if self.graph && survivors.saturating_mul(5) >= self.items {
+        } else if self.graph {
             Way::Graph
         } else {
             Way::Scan

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::graph::Graph;
 use crate::kernels::{Kernels, Scan};
 use crate::live::{CHUNK, LabelMap, Live};
-use crate::rows::{Query, Rows};
+use crate::rows::{Codes, Query, Rows};
 use crate::top::{Best, Candidates};
 use crate::{Allowed, Hit, IndexConfig, IndexError, Plan, Retriever, Way};
 
@@ -31,6 +31,7 @@ pub(crate) struct State {
 pub(crate) struct Base {
     pub(crate) generation: u64,
     pub(crate) rows: Rows,
+    pub(crate) codes: Codes,
     pub(crate) places: LabelMap,
     pub(crate) graph: Option<Graph>,
     pub(crate) config: Arc<IndexConfig>,
@@ -94,15 +95,31 @@ pub(crate) fn all(rows: usize) -> Vec<u64> {
 }
 
 /// The set bits of a bitmap, ascending.
-pub(crate) fn bits(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
-    words.iter().enumerate().flat_map(|(index, &word)| {
-        let mut rest = word;
-        std::iter::from_fn(move || {
-            let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
-            rest &= rest - 1;
-            Some(index * 64 + bit)
-        })
-    })
+pub(crate) fn bits(words: &[u64]) -> Bits<'_> {
+    Bits { words, next: 0, rest: 0 }
+}
+
+pub(crate) struct Bits<'a> {
+    words: &'a [u64],
+    /// The word after the present one.
+    next: usize,
+    /// What is left of the present one.
+    rest: u64,
+}
+
+impl Iterator for Bits<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.rest == 0 {
+            self.rest = *self.words.get(self.next)?;
+            self.next += 1;
+        }
+        let bit = self.rest.trailing_zeros() as usize;
+        self.rest &= self.rest - 1;
+        Some((self.next - 1) * 64 + bit)
+    }
 }
 
 // === impl Filter ===
@@ -149,13 +166,6 @@ impl<'a> Filter<'a> {
     /// Whether a live label may be returned.
     fn accepts(&self, label: u64) -> bool {
         self.except.binary_search(&label).is_err() && self.predicate.is_none_or(|predicate| predicate(label))
-    }
-
-    fn base_rows(&self, rows: usize) -> Box<dyn Iterator<Item = usize> + '_> {
-        match &self.mask {
-            None => Box::new(0..rows),
-            Some(words) => Box::new(bits(words)),
-        }
     }
 }
 
@@ -236,7 +246,7 @@ impl State {
     }
 
     fn search_filtered(&self, query: &Query, k: usize, filter: &Filter<'_>, way: Option<Way>) -> Vec<Hit> {
-        let Base { rows, graph, kernels, config, .. } = &*self.base;
+        let Base { rows, codes, graph, kernels, config, .. } = &*self.base;
         let k = k.min(self.len());
         if k == 0 {
             return Vec::new();
@@ -248,12 +258,27 @@ impl State {
         let bound = bounds.fold(rows.blocks.error_bound(query), f32::max);
         let mut candidates = Candidates::new(k, 2.0 * bound);
         match (way, graph) {
-            (Way::Exhaustive | Way::Survivors, _) => {
-                offer(*kernels, query, rows, filter.base_rows(rows.len()), &mut best);
+            (Way::Exhaustive, _) => match mask {
+                None => offer(*kernels, query, rows, 0..rows.len(), &mut best),
+                Some(words) => offer(*kernels, query, rows, bits(words), &mut best),
+            },
+            (Way::Survivors, _) => {
+                let mut score = |batch: &[u32], scores: &mut [f32]| {
+                    kernels.code_dots(query, codes, batch, scores);
+                    for (&row, &score) in batch.iter().zip(&*scores) {
+                        if score >= candidates.threshold {
+                            candidates.push(score, row);
+                        }
+                    }
+                };
+                match mask {
+                    None => in_batches(0..rows.len(), &mut score),
+                    Some(words) => in_batches(bits(words), &mut score),
+                }
             }
             (Way::Graph, Some(graph)) => {
                 let ef = config.graph.search.max(2 * k);
-                let found = graph.search(query, rows, ef, mask, *kernels);
+                let found = graph.search(query, codes, ef, mask, *kernels);
                 offer(*kernels, query, rows, found.into_iter().map(|row| row as usize), &mut best);
             }
             (Way::Scan | Way::Graph, _) => {
@@ -291,27 +316,28 @@ impl State {
 }
 
 /// Offers the f32 scores of some rows.
-fn offer(
-    kernels: Kernels,
-    query: &Query,
-    rows: &Rows,
-    mut which: impl Iterator<Item = usize>,
-    best: &mut Best,
-) {
+fn offer(kernels: Kernels, query: &Query, rows: &Rows, which: impl Iterator<Item = usize>, best: &mut Best) {
+    in_batches(which, |batch, scores| {
+        kernels.dots(&query.vector, &rows.vectors, batch, scores);
+        for (&row, &score) in batch.iter().zip(&*scores) {
+            best.offer(score, || rows.labels[row as usize]);
+        }
+    });
+}
+
+/// Hands rows on, [`BATCH`] at a time, with room for their scores.
+fn in_batches(mut rows: impl Iterator<Item = usize>, mut score: impl FnMut(&[u32], &mut [f32])) {
     let (mut batch, mut scores) = ([0u32; BATCH], [0.0; BATCH]);
     loop {
         let mut filled = 0;
-        for (place, row) in batch.iter_mut().zip(&mut which) {
+        for (place, row) in batch.iter_mut().zip(&mut rows) {
             *place = row as u32;
             filled += 1;
         }
         if filled == 0 {
             return;
         }
-        kernels.dots(&query.vector, &rows.vectors, &batch[..filled], &mut scores);
-        for (&row, &score) in batch[..filled].iter().zip(&scores) {
-            best.offer(score, || rows.labels[row as usize]);
-        }
+        score(&batch[..filled], &mut scores[..filled]);
     }
 }
 
@@ -334,7 +360,8 @@ impl Snapshot {
         let state = &*self.0;
         let base = state.base.rows.labels.iter().enumerate();
         let base = base.filter(|&(row, _)| state.alive.is_alive(row)).map(|(_, &label)| label);
-        let live = |chunk: &'_ crate::live::Chunk| chunk.alive_rows().map(|row| chunk.rows.labels[row]).collect();
+        let live =
+            |chunk: &'_ crate::live::Chunk| chunk.alive_rows().map(|row| chunk.rows.labels[row]).collect();
         base.chain(state.live.chunks.iter().flat_map(move |chunk| -> Vec<u64> { live(chunk) }))
     }
 

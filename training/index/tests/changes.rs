@@ -5,7 +5,9 @@ mod world;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use endcap_index::{Allowed, Compaction, GraphConfig, Index, IndexConfig, Retriever, Selection, Snapshot, Way};
+use endcap_index::{
+    Allowed, Compaction, GraphConfig, Index, IndexConfig, Retriever, Selection, Snapshot, Way,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use world::{answer, clustered, label, whole};
@@ -23,7 +25,8 @@ fn operations_agree(seed: u64, count: usize, dim: usize) {
     let mut selection = Selection::new(&index.snapshot(), |label| label % 4 < 2);
     let mut kept: Option<(Snapshot, Items)> = None;
 
-    let draw = |rng: &mut StdRng| -> Vec<f32> { (0..dim).map(|_| rng.random_range(-3i8..=3).into()).collect() };
+    let draw =
+        |rng: &mut StdRng| -> Vec<f32> { (0..dim).map(|_| rng.random_range(-3i8..=3).into()).collect() };
     for step in 0..count {
         let at = format!("seed {seed}, operation {step}");
         match rng.random_range(0..1000) {
@@ -33,7 +36,8 @@ fn operations_agree(seed: u64, count: usize, dim: usize) {
                 items.insert(label, vector);
             }
             400..410 => {
-                let many: Vec<u64> = (0..rng.random_range(0..400)).map(|_| label(rng.random_range(0..900))).collect();
+                let many: Vec<u64> =
+                    (0..rng.random_range(0..400)).map(|_| label(rng.random_range(0..900))).collect();
                 let vectors: Vec<f32> = many.iter().flat_map(|_| draw(&mut rng)).collect();
                 index.upsert_batch(&many, &vectors).unwrap();
                 items.extend(many.into_iter().zip(vectors.chunks(dim).map(<[f32]>::to_vec)));
@@ -59,7 +63,11 @@ fn operations_agree(seed: u64, count: usize, dim: usize) {
             960..980 => {
                 let label = label(rng.random_range(0..900));
                 assert_eq!(index.vector(label), items.get(&label).cloned(), "{at}");
-                assert_eq!((index.len(), index.contains(label)), (items.len(), items.contains_key(&label)), "{at}");
+                assert_eq!(
+                    (index.len(), index.contains(label)),
+                    (items.len(), items.contains_key(&label)),
+                    "{at}"
+                );
             }
             980..990 => {
                 if let Some((snapshot, then)) = kept.take() {
@@ -101,7 +109,8 @@ fn two_hundred_thousand_random_operations_agree_with_a_map() {
 fn a_change_is_seen_by_the_next_query_and_by_no_older_snapshot() {
     let index = Index::build(&[1], &[1.0, 0.0], 2, &IndexConfig::default()).unwrap();
     let before = index.snapshot();
-    let best = |index: &Index| index.search(&[0.0, 1.0], 1, &Allowed::All).unwrap().first().map(|hit| hit.label);
+    let best =
+        |index: &Index| index.search(&[0.0, 1.0], 1, &Allowed::All).unwrap().first().map(|hit| hit.label);
     index.upsert(2, &[0.0, 1.0]).unwrap();
     assert_eq!(best(&index), Some(2));
     index.upsert(1, &[0.0, 2.0]).unwrap();

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`Towers`] and [`Ranker`] are what serving loads: plain slices, no candle type in sight. The
-//! training graph ([`graph`]) runs the same kernels under candle's autograd.
+//! training graph (module `graph`) runs the same kernels under candle's autograd.
 
 mod config;
 mod error;

@@ -119,7 +119,9 @@ fn dataset_json_is_strict_and_says_what_is_wrong() {
         Dataset::open(dir.path()).map(|dataset| dataset.info.time).map_err(|error| error.to_string())
     };
     assert_eq!(message(r#"{"version":1,"source":"x","time":"ordinal"}"#), Ok(TimeKind::Ordinal));
-    assert!(message(r#"{"version":2,"source":"x","new":1}"#).unwrap_err().contains("this build reads version 1"));
+    assert!(
+        message(r#"{"version":2,"source":"x","new":1}"#).unwrap_err().contains("this build reads version 1")
+    );
     assert!(message(r#"{"version":1,"source":"x","orderd":true}"#).unwrap_err().contains("orderd"));
     assert!(message("{").unwrap_err().contains("dataset.json: EOF"));
     let escape = r#"{"version":1,"source":"x","split":{"train":["../../etc/passwd"],"test":[]}}"#;

@@ -74,9 +74,11 @@ impl DatasetWriter {
         let marker = dir.join(UNFINISHED);
         if marker.exists() {
             remove_unfinished(dir)?;
-        } else if let Some(there) = [INFO_FILE, EVENTS, "items.arrow", IMPRESSIONS].iter().find(|name| dir.join(name).exists())
+        } else if let Some(there) =
+            [INFO_FILE, EVENTS, "items.arrow", IMPRESSIONS].iter().find(|name| dir.join(name).exists())
         {
-            let reason = format!("holds a data set already ({there}); name another folder, or delete it first");
+            let reason =
+                format!("holds a data set already ({there}); name another folder, or delete it first");
             return Err(ClickstreamError::Dataset { path: dir.to_owned(), reason });
         }
         fs::write(&marker, "This data set is being written, or the program that wrote it was stopped.\n")

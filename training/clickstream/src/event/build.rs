@@ -186,7 +186,9 @@ fn check(event: &Event) -> Result<(), FieldError> {
 
 fn finite(value: Option<f64>, field: impl FnOnce() -> String) -> Result<(), FieldError> {
     match value {
-        Some(value) if !value.is_finite() => Err(FieldError::new(field(), format!("must be finite, is {value}"))),
+        Some(value) if !value.is_finite() => {
+            Err(FieldError::new(field(), format!("must be finite, is {value}")))
+        }
         _ => Ok(()),
     }
 }

@@ -64,7 +64,8 @@ impl IpcReader {
     pub(super) fn stream(mut source: Box<dyn Read + Send>) -> Result<Self, Fault> {
         let message = Message::read(&mut source)?.ok_or_else(|| damaged("the stream holds no schema"))?;
         let header = message.header()?;
-        let schema = header.header_as_schema().ok_or_else(|| damaged("the stream does not begin with a schema"))?;
+        let schema =
+            header.header_as_schema().ok_or_else(|| damaged("the stream does not begin with a schema"))?;
         Ok(Self::new(Messages::Stream(source), decode_schema(schema)?))
     }
 
@@ -96,10 +97,14 @@ impl IpcReader {
         let footer = root_as_footer(&bytes).map_err(damaged)?;
         let schema = decode_schema(footer.schema().ok_or_else(|| damaged("it holds no schema"))?)?;
         let mut offsets = Vec::new();
-        for block in footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten()) {
+        for block in
+            footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten())
+        {
             let offset = u64::try_from(block.offset()).ok();
             let within = offset.filter(|offset| (head..footer_start).contains(offset));
-            offsets.push(within.ok_or_else(|| damaged(format!("it places a message at byte {}", block.offset())))?);
+            offsets.push(
+                within.ok_or_else(|| damaged(format!("it places a message at byte {}", block.offset())))?,
+            );
         }
         Ok(Self::new(Messages::File { file, offsets: offsets.into_iter() }, schema))
     }
@@ -129,18 +134,27 @@ impl IpcReader {
                     check_lengths(&batch, &message.body)?;
                     let decode = || {
                         let schema = Arc::clone(&self.schema);
-                        RecordBatchDecoder::try_new(&message.body, batch, schema, &self.dictionaries, &version)?
-                            .with_projection(Some(&self.projection))
-                            .read_record_batch()
+                        RecordBatchDecoder::try_new(
+                            &message.body,
+                            batch,
+                            schema,
+                            &self.dictionaries,
+                            &version,
+                        )?
+                        .with_projection(Some(&self.projection))
+                        .read_record_batch()
                     };
                     return guarded(decode).map(Some);
                 }
                 MessageHeader::DictionaryBatch => {
-                    let dictionary = header.header_as_dictionary_batch().ok_or_else(|| damaged("it has no header"))?;
+                    let dictionary =
+                        header.header_as_dictionary_batch().ok_or_else(|| damaged("it has no header"))?;
                     let batch = dictionary.data().ok_or_else(|| damaged("a dictionary is empty"))?;
                     check_lengths(&batch, &message.body)?;
                     let dictionaries = &mut self.dictionaries;
-                    guarded(|| read_dictionary(&message.body, dictionary, &self.schema, dictionaries, &version))?;
+                    guarded(|| {
+                        read_dictionary(&message.body, dictionary, &self.schema, dictionaries, &version)
+                    })?;
                 }
                 other => return Err(damaged(format!("a message of type {other:?} among record batches"))),
             }
@@ -231,7 +245,9 @@ fn check_lengths(batch: &ipc::RecordBatch<'_>, body: &Buffer) -> Result<(), Faul
             // The length once decompressed; -1: not compressed after all.
             Some(prefix) if compressed => match i64::from_le_bytes(*prefix) {
                 -1 => slice.len() as u64,
-                stated => u64::try_from(stated).map_err(|_| damaged(format!("a buffer states {stated} bytes")))?,
+                stated => {
+                    u64::try_from(stated).map_err(|_| damaged(format!("a buffer states {stated} bytes")))?
+                }
             },
             _ => slice.len() as u64,
         });
@@ -257,5 +273,7 @@ fn damaged(detail: impl std::fmt::Display) -> Fault {
 }
 
 fn too_large() -> Fault {
-    damaged(format!("it states more than {MAX_BATCH_BYTES} bytes; write record batches of a few thousand rows"))
+    damaged(format!(
+        "it states more than {MAX_BATCH_BYTES} bytes; write record batches of a few thousand rows"
+    ))
 }

@@ -89,7 +89,10 @@ pub(crate) fn known_endings() -> String {
 impl Ending {
     fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
-        ENDINGS.iter().find(|(ending, _)| name.ends_with(ending) && name.len() > ending.len()).map(|(_, kind)| *kind)
+        ENDINGS
+            .iter()
+            .find(|(ending, _)| name.ends_with(ending) && name.len() > ending.len())
+            .map(|(_, kind)| *kind)
     }
 }
 
@@ -194,7 +197,9 @@ impl Sink {
             }
             Ending::IpcStream => {
                 let options = zstd_buffers()?;
-                Self::IpcStream(StreamWriter::try_new_with_options(output, schema, options).map_err(arrow_io)?)
+                Self::IpcStream(
+                    StreamWriter::try_new_with_options(output, schema, options).map_err(arrow_io)?,
+                )
             }
             Ending::Zstd => {
                 let encoder = zstd::Encoder::new(output, zstd::DEFAULT_COMPRESSION_LEVEL)?;
@@ -209,7 +214,8 @@ impl Sink {
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
                     .build();
-                let writer = ArrowWriter::try_new(output, schema.clone(), Some(properties)).map_err(parquet_io)?;
+                let writer =
+                    ArrowWriter::try_new(output, schema.clone(), Some(properties)).map_err(parquet_io)?;
                 Self::Parquet(Box::new(writer))
             }
         })

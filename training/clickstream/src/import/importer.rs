@@ -1,7 +1,8 @@
 //! The importer's books: what a format reads goes through here into the data set.
 //!
 //! A format reads a row ([`At`]), makes an [`Event`] or [`Item`] of it, or says why not
-//! ([`BadRow`]), and offers the outcome. The importer checks it, counts it and writes it.
+//! ([`BadRow`]), and offers the outcome. The importer checks it, counts it, puts events in the order
+//! of time and writes them.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,7 +14,10 @@ use endcap_proto::{
 };
 use twox_hash::XxHash3_64;
 
-use super::{Format, ImportOptions, ImportProgress, ImportReport, Mapping, input};
+use super::{
+    Format, ImportOptions, ImportProgress, ImportReport, Mapping, input,
+    sort::{InTime, RUN_ENTRIES},
+};
 use crate::{BadRows, ClickstreamError, DatasetInfo, DatasetWriter, Part, TimeKind};
 
 /// How many rows pass between two calls of the observer.
@@ -27,6 +31,7 @@ pub(super) struct Importer<'a> {
     /// Of the source being read: the events' or the catalogue's.
     pub(super) mapping: &'a Mapping,
     writer: DatasetWriter,
+    in_time: InTime,
     bad_rows: BadRows,
     report: ImportReport,
     observe: &'a mut dyn FnMut(ImportProgress),
@@ -86,6 +91,7 @@ impl<'a> Importer<'a> {
             options,
             mapping: &options.mapping,
             writer,
+            in_time: InTime::new(&out.join(".sorting"), RUN_ENTRIES),
             bad_rows,
             report,
             observe,
@@ -102,8 +108,7 @@ impl<'a> Importer<'a> {
     pub(super) fn reading(&mut self, path: &Path) -> Origin {
         self.bad_rows.reading(path);
         self.report.files.push(path.to_owned());
-        let place = format!("{}\0{}", self.report.source, input::name(path));
-        Origin { stamp: XxHash3_64::oneshot(place.as_bytes()), consent: self.options.consent }
+        Origin::of(&format!("{}\0{}", self.report.source, input::name(path)), self.options.consent)
     }
 
     /// Says that the source has no times: each event offered from now on happens a step after the
@@ -141,7 +146,8 @@ impl<'a> Importer<'a> {
         self.report.unread_columns.extend(columns);
     }
 
-    /// Takes an event, or notes why there is none.
+    /// Takes an event, or notes why there is none. Parts are for sources with ordinal times, whose
+    /// events are in order as they are.
     pub(super) fn event(
         &mut self,
         at: At<'_>,
@@ -156,7 +162,6 @@ impl<'a> Importer<'a> {
             Ok(event) => event,
             Err(reason) => return self.bad_row(at, reason),
         };
-        self.writer.event(&event, part)?;
         self.step += 1;
         self.visitors.insert(event.visitor_id.key());
         for item in &event.items {
@@ -173,7 +178,10 @@ impl<'a> Importer<'a> {
         *report.events_by_type.entry(event.event_type).or_insert(0) += 1;
         report.first_time = Some(report.first_time.map_or(event.time, |time| time.min(event.time)));
         report.last_time = Some(report.last_time.map_or(event.time, |time| time.max(event.time)));
-        Ok(())
+        match report.time {
+            TimeKind::Real => self.in_time.push(event),
+            TimeKind::Ordinal => self.writer.event(&event, part),
+        }
     }
 
     /// Takes an item of the catalogue, or notes why there is none.
@@ -232,6 +240,7 @@ impl<'a> Importer<'a> {
             };
             return Err(input::refuse(input, reason));
         }
+        self.in_time.drain(|event| self.writer.event(event, Part::All))?;
         if !self.report.catalogue {
             for key in &self.named_order {
                 let item = Item::bare(self.named[key].clone());
@@ -258,6 +267,10 @@ impl<'a> Importer<'a> {
 // === impl Origin, RowOrigin ===
 
 impl Origin {
+    pub(super) fn of(place: &str, consent: bool) -> Self {
+        Self { stamp: XxHash3_64::oneshot(place.as_bytes()), consent }
+    }
+
     pub(super) fn row(self, at: At<'_>) -> RowOrigin {
         let place = XxHash3_64::oneshot_with_seed(self.stamp, &at.line.to_le_bytes());
         RowOrigin { digest: XxHash3_64::oneshot_with_seed(place, at.raw), events: 0, consent: self.consent }

@@ -5,7 +5,7 @@
 
 use std::{io::Read, path::Path};
 
-use endcap_proto::{Event, EventItem, EventTime, Item, ItemId, VisitorId};
+use endcap_proto::{EventItem, Item, ItemId, VisitorId};
 
 use super::{
     importer::{At, BadRow, Importer, Origin, one},
@@ -78,27 +78,23 @@ fn list(
     items: Result<Vec<EventItem>, BadRow>,
     part: Part,
 ) -> Result<(), ClickstreamError> {
-    let event_type = importer.options.event_type;
-    let mut row = origin.row(at);
-    let events = || -> Result<Vec<Event>, BadRow> {
-        let (items, visitor) = (items?, VisitorId::new(visitor)?);
-        if items.is_empty() {
-            return Err(BadRow("names no item".to_owned()));
-        }
-        let event = |item| {
-            let mut event = row.event(event_type, EventTime::MIN, visitor.clone())?;
-            event.items.push(item);
-            Ok(event)
-        };
-        items.into_iter().map(event).collect()
+    let sound = items.and_then(|items| match items[..] {
+        [] => Err(BadRow("names no item".to_owned())),
+        _ => Ok((VisitorId::new(visitor)?, items)),
+    });
+    let (visitor, items) = match sound {
+        Ok(sound) => sound,
+        Err(bad) => return importer.bad_row(at, bad),
     };
-    match events() {
-        Ok(events) => events.into_iter().try_for_each(|mut event| {
-            event.time = importer.next_step();
-            importer.event(at, Ok(event), part)
-        }),
-        Err(bad) => importer.bad_row(at, bad),
+    let mut row = origin.row(at);
+    for item in items {
+        let mut event = row.event(importer.options.event_type, importer.next_step(), visitor.clone());
+        if let Ok(event) = &mut event {
+            event.items.push(item);
+        }
+        importer.event(at, event, part)?;
     }
+    Ok(())
 }
 
 /// The file that the input is, or the only one in the folder with this ending.

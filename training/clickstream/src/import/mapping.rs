@@ -1,7 +1,7 @@
 //! Which column of a source is which field of ours.
 //!
-//! A mapping is a TOML file ([`Mapping::parse`]), or pairs `key=value` on the command line
-//! ([`Mapping::set`]), or both, the pairs on top:
+//! A mapping is a TOML file, or pairs `key=value` on the command line, or both, the pairs on top
+//! ([`Mapping::read`]):
 //!
 //! ```toml
 //! time_format = "%Y-%m-%d %H:%M:%S"
@@ -16,7 +16,12 @@
 //! common. The fields of a kind of row are declared once, by `columns!`, which makes the struct that
 //! says where each one is found.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use endcap_proto::EventType;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -46,12 +51,25 @@ pub struct Mapping {
 }
 
 /// A mapping cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MappingError {
+    /// The TOML file cannot be read.
+    #[error("{path}: cannot read the column mapping: {source}", path = path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The TOML file has a mistake.
-    #[error("column mapping: {0}")]
-    Toml(String),
+    #[error("{path}: column mapping: {reason}", path = path.display())]
+    Toml {
+        /// Which file.
+        path: PathBuf,
+        /// What and where.
+        reason: String,
+    },
     /// A pair is not `key=value`, or its value does not fit.
     #[error("column mapping `{pair}`: {reason}")]
     Pair {
@@ -87,12 +105,25 @@ impl Default for Mapping {
 }
 
 impl Mapping {
-    /// Reads a TOML file's text.
+    /// Reads a TOML file, where there is one, and takes the pairs on top of it.
     ///
     /// # Errors
-    /// When it is no TOML, or holds an unknown key or a value that does not fit; with its place.
-    pub fn parse(toml: &str) -> Result<Self, MappingError> {
-        toml::from_str(toml).map_err(|error| MappingError::Toml(error.to_string()))
+    /// When the file cannot be read, is no TOML, or holds an unknown key or a value that does not fit;
+    /// as [`Self::set`] for the pairs.
+    pub fn read(file: Option<&Path>, pairs: &[impl AsRef<str>]) -> Result<Self, MappingError> {
+        let mut mapping = match file {
+            None => Self::default(),
+            Some(path) => {
+                let path = path.to_owned();
+                match std::fs::read_to_string(&path).map(|text| toml::from_str(&text)) {
+                    Ok(Ok(mapping)) => mapping,
+                    Ok(Err(error)) => return Err(MappingError::Toml { path, reason: error.to_string() }),
+                    Err(source) => return Err(MappingError::Io { path, source }),
+                }
+            }
+        };
+        pairs.iter().try_for_each(|pair| mapping.set(pair.as_ref()))?;
+        Ok(mapping)
     }
 
     /// Takes a pair: `FIELD=COLUMN`, `attribute.NAME=COLUMN`, `type.WORD=EVENT_TYPE`, or one of
@@ -238,8 +269,7 @@ mod tests {
             pv = "view"
             buy = "order completed"
         "#;
-        let mut mapping = Mapping::default();
-        for pair in [
+        let pairs = [
             "time_format=%d.%m.%Y",
             "utc_offset=+01:00",
             "delimiter=;",
@@ -247,11 +277,18 @@ mod tests {
             "attribute.colour=farbe",
             "type.pv=view",
             "type.buy=purchase",
-        ] {
-            mapping.set(pair).unwrap();
-        }
-        assert_eq!(Mapping::parse(toml), Ok(mapping.clone()));
-        assert_eq!(Mapping::parse(&toml::to_string(&mapping).unwrap()), Ok(mapping), "and survives a round trip");
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mapping.toml");
+        let read = |toml: &str| {
+            std::fs::write(&path, toml).unwrap();
+            Mapping::read(Some(&path), &[""; 0]).unwrap()
+        };
+        let mapping = Mapping::read(None, &pairs).unwrap();
+        assert_eq!(read(toml), mapping);
+        assert_eq!(read(&toml::to_string(&mapping).unwrap()), mapping, "and survives a round trip");
+        std::fs::write(&path, toml).unwrap();
+        assert_eq!(Mapping::read(Some(&path), &["delimiter=,"]).unwrap().delimiter, Some(','), "pairs are on top");
     }
 
     #[test]
@@ -261,7 +298,12 @@ mod tests {
         assert_eq!(set("visitor_id"), "column mapping `visitor_id`: must be key=value");
         assert_eq!(set("type.pv=look"), "column mapping `type.pv=look`: unknown event type \"look\"");
         assert_eq!(set("delimiter=ab"), "column mapping `delimiter=ab`: must be one character, or \\t");
-        assert!(Mapping::parse("colums = 1").unwrap_err().to_string().contains("unknown field `colums`"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mapping.toml");
+        let read = || Mapping::read(Some(&path), &[""; 0]).unwrap_err().to_string();
+        assert!(read().contains("mapping.toml: cannot read the column mapping: "));
+        std::fs::write(&path, "colums = 1").unwrap();
+        assert!(read().contains("mapping.toml: column mapping: ") && read().contains("unknown field `colums`"));
         mapping.set("visitr_id=uid").unwrap();
         let message = mapping.check(Format::Csv).unwrap_err().to_string();
         assert!(message.contains("`csv` has no field `visitr_id`; its fields are event_id, event_type,"), "{message}");

@@ -10,8 +10,8 @@
 //!                                                     └── a row that cannot be taken ─────────► bad-rows.jsonl
 //! ```
 //!
-//! Memory grows with the number of visitors and items (their keys are kept, to count them), never
-//! with the number of events. An import is a function of its input: the same files and options give
+//! Events are written in the order of time. Memory grows with the number of visitors and items (their
+//! keys are kept, to count them), never with the number of events. An import is a function of its input: the same files and options give
 //! the same bytes. Events without an id are named by a hash of the source's name, the file's name,
 //! the line's number and the line itself. What each format assumes is said in `docs/import.md` and
 //! noted in `dataset.json`.
@@ -30,6 +30,7 @@ mod movielens;
 mod report;
 mod retailrocket;
 mod rows;
+mod sort;
 mod table;
 mod time;
 mod trivago;
@@ -87,7 +88,7 @@ impl Default for ImportOptions {
     fn default() -> Self {
         Self {
             source: None,
-            max_bad_rows: BadRowLimit::Unlimited,
+            max_bad_rows: BadRowLimit::AtMost(1000),
             consent: true,
             event_type: EventType::View,
             mapping: Mapping::default(),

@@ -115,6 +115,7 @@ impl Table {
         Ok(row.map(|TableRow { at, cells }| {
             let cells = cells.and_then(|cells| match cells.ends.len() {
                 found if found == columns => Ok(cells),
+                found if found > columns => Err(too_many_cells(columns)),
                 found => Err(BadRow(format!("has {found} cells, the header has {columns}"))),
             });
             TableRow { at, cells }
@@ -151,7 +152,7 @@ impl Table {
                 ReadRecordResult::InputEmpty => {
                     break Some(BadRow(format!("a quote is not closed within {} MiB", MAX_ROW_BYTES >> 20)));
                 }
-                _ => break Some(BadRow(format!("has more than {} cells", self.ends.len() - 1))),
+                _ => break Some(too_many_cells(self.ends.len() - 1)),
             }
         };
         let raw = self.raw.strip_suffix(b"\n").unwrap_or(&self.raw);
@@ -167,6 +168,10 @@ impl Table {
         };
         Ok(Some(TableRow { at: At { line, raw }, cells }))
     }
+}
+
+fn too_many_cells(columns: usize) -> BadRow {
+    BadRow(format!("has more cells than the header ({columns})"))
 }
 
 // === impl TableRow, Cells ===
@@ -307,8 +312,8 @@ mod tests {
             rows,
             [
                 (2, Err("has 1 cells, the header has 2".to_owned())),
-                (3, Err("has more than 2 cells".to_owned())),
-                (4, Err("has more than 2 cells".to_owned())),
+                (3, Err("has more cells than the header (2)".to_owned())),
+                (4, Err("has more cells than the header (2)".to_owned())),
                 (5, cells(&["3", "4"])),
                 (6, Err("a quote is not closed before the end of the file".to_owned())),
             ]

@@ -44,6 +44,10 @@ const COLUMNS: [&str; 12] = [
     "prices",
 ];
 
+/// Place of what was done, and of what it was done to.
+const ACTION: usize = 4;
+const REFERENCE: usize = 5;
+
 /// Reads the file, or what the folder has of `*.parquet`, or `train.csv`; and `item_metadata.csv`.
 pub(super) fn read(input: &Input, importer: &mut Importer<'_>) -> Result<(), ClickstreamError> {
     let parquet = input.all(|name| name.ends_with(".parquet"));
@@ -114,6 +118,11 @@ fn take(
     origin: Origin,
     cells: [&str; COLUMNS.len()],
 ) -> Result<(), ClickstreamError> {
+    let [action, reference] = [cells[ACTION], cells[REFERENCE]];
+    if reference == "unknown" && ["clickout", "interaction", "search for item"].iter().any(|kind| action.starts_with(kind)) {
+        importer.skip("action on an item that the source calls unknown");
+        return Ok(());
+    }
     match events(at, origin, cells) {
         Ok(events) => events.into_iter().flatten().try_for_each(|event| importer.event(at, Ok(event), Part::All)),
         Err(bad) => importer.bad_row(at, bad),

@@ -48,8 +48,11 @@ impl Builder for ImpressionBuilder {
 
     fn append(&mut self, impression: &Impression) -> Result<(), FieldError> {
         check(impression)?;
-        let time = |field, time: &Option<_>| time.as_ref().map(|time| EventTime::from_proto(field, time)).transpose();
-        let (served_time, as_of) = (time("served_time", &impression.served_time)?, time("as_of", &impression.as_of)?);
+        let time = |field, time: &Option<_>| {
+            time.as_ref().map(|time| EventTime::from_proto(field, time)).transpose()
+        };
+        let (served_time, as_of) =
+            (time("served_time", &impression.served_time)?, time("as_of", &impression.as_of)?);
         self.slate_id.push(&impression.slate_id);
         self.served_time.push(served_time);
         self.visitor_id.push(&impression.visitor_id);
@@ -76,7 +79,8 @@ impl Builder for ImpressionBuilder {
     }
 
     fn bytes(&self) -> usize {
-        let texts = [&self.slate_id, &self.visitor_id, &self.item.item_id, &self.topic, &self.attribution_token];
+        let texts =
+            [&self.slate_id, &self.visitor_id, &self.item.item_id, &self.topic, &self.attribution_token];
         texts.iter().map(|texts| texts.bytes()).sum::<usize>()
             + self.item.sources.bytes()
             + self.item.features.bytes()
@@ -208,7 +212,8 @@ impl Contexts {
         let lists = |of: fn(&Context) -> &Vec<String>| context.map(of).map_or(&[][..], Vec::as_slice);
         let event_type = context.and_then(context_type);
         self.present.push(context.is_some());
-        self.event_type.push(event_type.and_then(|own| EventType::ALL.iter().position(|&event_type| event_type == own)));
+        self.event_type
+            .push(event_type.and_then(|own| EventType::ALL.iter().position(|&event_type| event_type == own)));
         self.item_ids.push(lists(|context| &context.item_ids));
         self.cart_item_ids.push(lists(|context| &context.cart_item_ids));
         self.page_categories.push(lists(|context| &context.page_categories));
@@ -216,7 +221,10 @@ impl Contexts {
     }
 
     fn bytes(&self) -> usize {
-        self.item_ids.bytes() + self.cart_item_ids.bytes() + self.page_categories.bytes() + self.search_query.bytes()
+        self.item_ids.bytes()
+            + self.cart_item_ids.bytes()
+            + self.page_categories.bytes()
+            + self.search_query.bytes()
     }
 
     fn finish(&mut self) -> ArrayRef {

@@ -14,7 +14,7 @@ use super::{
     draws::{Domain, Draws},
     shopper::made,
     vector::{Vector, blend, direction},
-    words::{self, COLOURS, DEPARTMENTS, Department, LINES},
+    words::{self, DEPARTMENTS, Department, LINES},
 };
 
 /// All there is to buy.
@@ -97,7 +97,8 @@ impl Catalogue {
         product: usize,
         most: usize,
     ) {
-        let Department { name, brands, styles, categories } = &DEPARTMENTS[shelf.department];
+        let Department { name, brands, styles, categories, variants: palette } =
+            &DEPARTMENTS[shelf.department];
         let words::Category { name: category_name, kinds, price: median } = &categories[shelf.place];
         let place = [category as u64, product as u64];
         let draws = &mut Draws::at(config.seed, Domain::Product, &place);
@@ -121,9 +122,9 @@ impl Catalogue {
         ]);
 
         let stem = format!("{}-{}-{product:04}", slug(name), slug(category_name));
-        let first_colour = draws.below(COLOURS.len());
+        let first_colour = draws.below(palette.values.len());
         for variant in 0..variants {
-            let colour = COLOURS[(first_colour + 5 * variant) % COLOURS.len()].0;
+            let colour = palette.values[(first_colour + 5 * variant) % palette.values.len()].0;
             let id = match variants {
                 1 => stem.clone(),
                 _ => format!("{stem}-{}", ["a", "b", "c"][variant]),
@@ -142,7 +143,7 @@ impl Catalogue {
             item.tags.extend(original_price.map(|_| "sale".to_owned()));
             let rating = (39.0 + 4.0 * quality).round().clamp(10.0, 50.0) / 10.0;
             item.attributes = BTreeMap::from([
-                ("colour".into(), Attribute::Text(colour.into())),
+                (palette.attribute.into(), Attribute::Text(colour.into())),
                 ("rating".into(), Attribute::Number(rating)),
             ]);
             item.image_uri = config.images.then(|| format!("images/{id}.svg"));

@@ -17,7 +17,8 @@ pub struct ShopConfig {
     pub shoppers: usize,
     /// Days of the period, of 24 hours each. At most 3650.
     pub days: u32,
-    /// End of the period, in milliseconds since 1970; no event happens at or after it.
+    /// End of the period, in milliseconds since 1970; no event happens at or after it. A shop that
+    /// goes on live ends its period at that moment.
     pub end: EventTime,
     /// Visits of a shopper a day, on average over shoppers; the most active ones come a hundred
     /// times as often as the least. At most 10.

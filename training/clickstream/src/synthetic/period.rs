@@ -127,16 +127,21 @@ impl Regular {
         }
         // Many short visits, a few long ones.
         let steps = 1 + (4.0 * (0.7 * draws.normal() - 0.245).exp()) as usize;
+        let end = world.config.end;
         for _ in 0..steps.min(30) {
+            if self.shopper.clock >= end {
+                break;
+            }
             if draws.happens(0.25) {
                 self.see(world, PLACEMENT_PRODUCT, draws, out);
             } else {
                 self.shopper.browse(world, draws, &mut out.events);
             }
         }
-        self.shopper.leave(world, draws, &mut out.events);
+        if self.shopper.clock < end {
+            self.shopper.leave(world, draws, &mut out.events);
+        }
         // The period ends, whatever goes on.
-        let end = world.config.end;
         if self.shopper.clock > end {
             let cut = out.events[first..].partition_point(|event| event.time < end);
             out.events.truncate(first + cut);

@@ -355,8 +355,11 @@ impl Shopper {
         // A short shelf has fewer than a page: 3 tries a place find nearly all of it.
         for _ in 0..3 * LISTING {
             let item = world.season.draw_within(day, category.into(), &world.catalogue, draws);
-            if listing.len() < LISTING && !listing.contains(&item) && self.last_item != Some(item) {
+            if self.last_item != Some(item) && !listing.contains(&item) {
                 listing.push(item);
+            }
+            if listing.len() == LISTING {
+                break;
             }
         }
         let affinity: Vec<f64> =
@@ -381,7 +384,7 @@ impl Shopper {
             event_type,
             time,
             visitor_id: visitor.clone(),
-            user_id: if self.logged_in { self.user_id.clone() } else { None },
+            user_id: self.known_as().cloned(),
             session_id: Some(self.session_id()),
             items: Vec::new(),
             transaction: None,

@@ -8,6 +8,16 @@ pub(super) struct Department {
     pub(super) brands: [&'static str; 8],
     pub(super) styles: [&'static str; 6],
     pub(super) categories: [Category; CATEGORIES],
+    pub(super) variants: &'static Variants,
+}
+
+/// What tells the variants of a product apart.
+#[derive(Debug)]
+pub(super) struct Variants {
+    /// Name of the attribute.
+    pub(super) attribute: &'static str,
+    /// Values, with how they are drawn.
+    pub(super) values: [(&'static str, &'static str); 14],
 }
 
 /// A shelf of a department.
@@ -51,6 +61,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Lamps", 42.0, ["Headlamp", "Lantern", "Torch", "String Light"]),
             category("Camp Furniture", 70.0, ["Folding Chair", "Hammock", "Camp Table", "Cot"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Kitchen",
@@ -64,7 +75,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             "Ruelle",
             "Copperly",
         ],
-        styles: ["Professional", "Classic", "Everyday", "Forged", "Enamelled", "Heirloom"],
+        styles: ["Professional", "Classic", "Everyday", "Handcrafted", "Bistro", "Heirloom"],
         categories: [
             category("Knives", 62.0, ["Chef's Knife", "Santoku", "Paring Knife", "Bread Knife"]),
             category("Pans", 58.0, ["Frying Pan", "Sauté Pan", "Wok", "Grill Pan"]),
@@ -73,6 +84,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Coffee", 88.0, ["Moka Pot", "Hand Grinder", "Pour-Over Set", "Milk Frother"]),
             category("Tableware", 33.0, ["Dinner Plate", "Bowl Set", "Wine Glass", "Carafe"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Shoes",
@@ -86,6 +98,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Hiking", 154.0, ["Hiking Boot", "Approach Shoe", "Hiking Shoe", "Gaiter"]),
             category("Formal", 129.0, ["Oxford", "Derby", "Loafer", "Pump"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Clothing",
@@ -108,6 +121,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Dresses", 79.0, ["Midi Dress", "Shirt Dress", "Wrap Dress", "Maxi Dress"]),
             category("Socks", 14.0, ["Crew Socks", "Ankle Socks", "Knee Socks", "Slipper Socks"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Home",
@@ -130,11 +144,12 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Decor", 28.0, ["Vase", "Candle Holder", "Mirror", "Picture Frame"]),
             category("Bath", 31.0, ["Bath Towel", "Bath Mat", "Soap Dish", "Bathrobe"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Electronics",
         brands: ["Orbio", "Pulsewave", "Kanto Nine", "Vertex Lab", "Halcyon", "Bitfield", "Sonora", "Tessel"],
-        styles: ["Wireless", "Pro", "Mini", "Noise-Cancelling", "Smart", "Portable"],
+        styles: ["Wireless", "Pro", "Mini", "Long-Life", "Smart", "Portable"],
         categories: [
             category("Headphones", 139.0, ["Over-Ear Headphones", "Earbuds", "On-Ear Headphones", "Headset"]),
             category("Speakers", 112.0, ["Bookshelf Speaker", "Soundbar", "Party Speaker", "Radio"]),
@@ -143,11 +158,12 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Wearables", 165.0, ["Fitness Band", "Sports Watch", "Smart Ring", "Watch Strap"]),
             category("Charging", 34.0, ["Power Bank", "Wall Charger", "Charging Pad", "USB-C Cable"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Sports",
         brands: ["Ironlark", "Kettera", "Motus", "Ravine", "Balance & Bar", "Slalom", "Apexa", "Greenpitch"],
-        styles: ["Competition", "Training", "Beginner", "Carbon", "Studio", "Heavy-Duty"],
+        styles: ["Competition", "Training", "Beginner", "Lightweight", "Studio", "Heavy-Duty"],
         categories: [
             category("Yoga", 44.0, ["Yoga Mat", "Cork Block", "Bolster", "Strap"]),
             category("Strength", 78.0, ["Kettlebell", "Dumbbell Pair", "Resistance Band", "Pull-Up Bar"]),
@@ -156,6 +172,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Swimming", 29.0, ["Goggles", "Swim Cap", "Kickboard", "Fins"]),
             category("Racket Sports", 86.0, ["Tennis Racket", "Badminton Set", "Padel Racket", "Grip Tape"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Garden",
@@ -169,7 +186,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             "Terra Vecchia",
             "Bramble",
         ],
-        styles: ["Weatherproof", "Long-Handled", "Recycled", "Galvanised", "Cottage", "Balcony"],
+        styles: ["All-Season", "Heritage", "Organic", "Easy-Care", "Cottage", "Balcony"],
         categories: [
             category("Tools", 32.0, ["Secateurs", "Hand Trowel", "Rake", "Hoe"]),
             category("Planters", 39.0, ["Terracotta Pot", "Raised Bed", "Window Box", "Hanging Basket"]),
@@ -178,6 +195,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Patio", 148.0, ["Bistro Set", "Parasol", "Lounge Chair", "Bench"]),
             category("Watering", 27.0, ["Watering Can", "Garden Hose", "Drip Kit", "Sprinkler"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Toys",
@@ -200,6 +218,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Vehicles", 29.0, ["Train Set", "Fire Engine", "Race Car", "Digger"]),
             category("Crafts", 18.0, ["Paint Set", "Bead Kit", "Modelling Clay", "Sticker Book"]),
         ],
+        variants: &COLOURS,
     },
     Department {
         name: "Beauty",
@@ -213,6 +232,7 @@ pub(super) static DEPARTMENTS: [Department; 10] = [
             category("Shaving", 31.0, ["Safety Razor", "Shaving Brush", "Shaving Soap", "Aftershave"]),
             category("Body", 16.0, ["Body Lotion", "Hand Cream", "Bath Salts", "Body Scrub"]),
         ],
+        variants: &SCENTS,
     },
 ];
 
@@ -225,20 +245,42 @@ pub(super) const LINES: [&str; 48] = [
     "Zinc",
 ];
 
-/// Colours, with how they are drawn.
-pub(super) const COLOURS: [(&str, &str); 14] = [
-    ("Forest Green", "#2f6b3f"),
-    ("Slate Grey", "#5d6b78"),
-    ("Midnight Blue", "#1f2f5c"),
-    ("Sand", "#d3b98a"),
-    ("Rust", "#b4532a"),
-    ("Black", "#23252a"),
-    ("Ivory", "#efe8d6"),
-    ("Berry", "#8c2f5b"),
-    ("Sky Blue", "#6fb1dc"),
-    ("Mustard", "#d9a520"),
-    ("Coral", "#ef7f6b"),
-    ("Sage", "#a3b899"),
-    ("Plum", "#5f3a67"),
-    ("Cherry Red", "#b8202c"),
-];
+static COLOURS: Variants = Variants {
+    attribute: "colour",
+    values: [
+        ("Forest Green", "#2f6b3f"),
+        ("Slate Grey", "#5d6b78"),
+        ("Midnight Blue", "#1f2f5c"),
+        ("Sand", "#d3b98a"),
+        ("Rust", "#b4532a"),
+        ("Black", "#23252a"),
+        ("Ivory", "#efe8d6"),
+        ("Berry", "#8c2f5b"),
+        ("Sky Blue", "#6fb1dc"),
+        ("Mustard", "#d9a520"),
+        ("Coral", "#ef7f6b"),
+        ("Sage", "#a3b899"),
+        ("Plum", "#5f3a67"),
+        ("Cherry Red", "#b8202c"),
+    ],
+};
+
+static SCENTS: Variants = Variants {
+    attribute: "scent",
+    values: [
+        ("Rose", "#d9667b"),
+        ("Cedar", "#7a5a3c"),
+        ("Lavender", "#9a86c4"),
+        ("Citrus", "#e8b931"),
+        ("Sea Salt", "#7fb3c8"),
+        ("Vanilla", "#ead9b0"),
+        ("Mint", "#8fc9ad"),
+        ("Fig", "#6d4a63"),
+        ("Jasmine", "#f1ecd9"),
+        ("Bergamot", "#b9bf4a"),
+        ("Almond", "#cfa884"),
+        ("Green Tea", "#86a35c"),
+        ("Amber", "#c67a2c"),
+        ("Unscented", "#b9bec4"),
+    ],
+};

@@ -109,7 +109,10 @@ fn a_file_cut_off_anywhere_is_an_error_that_says_so() {
             let message = error.to_string();
             assert!(message.contains(&format!("cut.{ending}: ")), "{message}");
             if ending != "parquet" {
-                assert!(matches!(error, ClickstreamError::Truncated { .. }), "{ending}, {length} bytes: {message}");
+                assert!(
+                    matches!(error, ClickstreamError::Truncated { .. }),
+                    "{ending}, {length} bytes: {message}"
+                );
             }
         }
     }
@@ -200,7 +203,10 @@ fn a_row_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
     let mut bad = good.clone();
     bad.items[0].unit_price = Some(f64::INFINITY);
     let message = writer.write(&bad).unwrap_err().to_string();
-    assert!(message.ends_with("record batch 0, row 1: items[0].unit_price: must be finite, is inf"), "{message}");
+    assert!(
+        message.ends_with("record batch 0, row 1: items[0].unit_price: must be finite, is inf"),
+        "{message}"
+    );
     let message = writer.write(&event("e", EventType::View, 0, "v", &[])).unwrap_err().to_string();
     assert!(message.ends_with("items: must not be empty for view"), "{message}");
     writer.finish().unwrap();

@@ -10,21 +10,21 @@ use endcap_proto::{Event, Item};
 use tempfile::TempDir;
 
 /// A folder with a source's files in `in/`, and room for data sets beside it.
-pub struct Source {
+pub(crate) struct Source {
     dir: TempDir,
 }
 
 /// A data set that was imported, read back.
-pub struct Imported {
-    pub report: ImportReport,
-    pub dataset: Dataset,
-    pub events: Vec<Event>,
-    pub items: Vec<Item>,
+pub(crate) struct Imported {
+    pub(crate) report: ImportReport,
+    pub(crate) dataset: Dataset,
+    pub(crate) events: Vec<Event>,
+    pub(crate) items: Vec<Item>,
 }
 
 impl Source {
     /// Writes files by name; `.zst` and `.gz` are compressed.
-    pub fn of(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let source = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(source.path("in")).unwrap();
         for (name, text) in files {
@@ -42,22 +42,22 @@ impl Source {
         source
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path("in").join(name), bytes).unwrap();
     }
 
     /// A path in the folder that the source's files lie in folder `in` of.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Imports the folder.
-    pub fn import(&self, format: Format, options: &ImportOptions) -> Result<Imported, ClickstreamError> {
+    pub(crate) fn import(&self, format: Format, options: &ImportOptions) -> Result<Imported, ClickstreamError> {
         read_back(import(format, options, &self.path("in"), &self.path("out"))?)
     }
 
     /// What the import of the folder is refused with.
-    pub fn refusal(&self, format: Format, options: &ImportOptions) -> String {
+    pub(crate) fn refusal(&self, format: Format, options: &ImportOptions) -> String {
         match self.import(format, options) {
             Ok(imported) => panic!("was imported:\n{}", imported.report),
             Err(error) => error.to_string().replace(&self.dir.path().display().to_string(), "DIR"),
@@ -65,7 +65,7 @@ impl Source {
     }
 }
 
-pub fn read_back(report: ImportReport) -> Result<Imported, ClickstreamError> {
+pub(crate) fn read_back(report: ImportReport) -> Result<Imported, ClickstreamError> {
     let dataset = Dataset::open(&report.out)?;
     let events = events_of(&dataset, Part::All)?;
     let items = dataset.items()?;
@@ -73,7 +73,7 @@ pub fn read_back(report: ImportReport) -> Result<Imported, ClickstreamError> {
     Ok(Imported { report, dataset, events, items })
 }
 
-pub fn events_of(dataset: &Dataset, part: Part) -> Result<Vec<Event>, ClickstreamError> {
+pub(crate) fn events_of(dataset: &Dataset, part: Part) -> Result<Vec<Event>, ClickstreamError> {
     let mut events = Vec::new();
     for batch in dataset.events_of(part)? {
         events.extend(batch?.iter().map(|event| event.to_event()));
@@ -82,7 +82,7 @@ pub fn events_of(dataset: &Dataset, part: Part) -> Result<Vec<Event>, Clickstrea
 }
 
 /// Every file of a data set, by name.
-pub fn bytes(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn bytes(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -101,16 +101,16 @@ pub fn bytes(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 impl Imported {
     /// A line per event: time in milliseconds, visitor, type, items.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         lines(&self.events)
     }
 
-    pub fn item(&self, id: &str) -> &Item {
+    pub(crate) fn item(&self, id: &str) -> &Item {
         self.items.iter().find(|item| item.id.as_str() == id).unwrap_or_else(|| panic!("no item {id}"))
     }
 }
 
-pub fn lines(events: &[Event]) -> Vec<String> {
+pub(crate) fn lines(events: &[Event]) -> Vec<String> {
     let line = |event: &Event| {
         let items: Vec<_> = event.items.iter().map(|item| item.item_id.as_str()).collect();
         format!("{} {} {} {}", event.time.as_millis(), event.visitor_id, event.event_type, items.join(","))

@@ -1,13 +1,11 @@
 //! Imports of what a shop has: its own logs and catalogues, GA4's export, a Merchant feed.
 
-mod importing;
-
 use endcap_clickstream::{
     BadRowLimit, TimeKind,
     import::{CatalogueOptions, Format, ImportOptions, Mapping, import, import_observed},
 };
 use endcap_proto::{Attribute, Availability, EventTime, EventType, Item, ItemId};
-use importing::{Source, bytes, read_back};
+use crate::source::{Imported, Source, bytes, read_back};
 
 fn options(pairs: &[&str]) -> ImportOptions {
     let mut mapping = Mapping::default();
@@ -154,7 +152,7 @@ fn importing_twice_gives_the_same_bytes_and_another_source_other_ids() {
     };
     let (one, _two, other) = (run("shop", "1"), run("shop", "2"), run("outlet", "3"));
     assert_eq!(bytes(&source.path("1")), bytes(&source.path("2")));
-    let ids = |imported: &importing::Imported| imported.events.iter().map(|e| e.event_id.clone()).collect::<Vec<_>>();
+    let ids = |imported: &Imported| imported.events.iter().map(|e| e.event_id.clone()).collect::<Vec<_>>();
     assert_ne!(ids(&one)[0], ids(&one)[1], "two rows alike are two events");
     assert!(ids(&one).iter().all(|id| !ids(&other).contains(id)));
 }
@@ -384,7 +382,7 @@ fn a_merchant_feed_reads_the_same_as_rss_and_tab_separated() {
     };
     assert_eq!(shop.items, [want.clone()]);
     assert_eq!(shop.report.bad_rows.by_reason.keys().collect::<Vec<_>>(), ["id: must not be empty", "price: must be a number"]);
-    assert_eq!(shop.report.unread_columns, ["description", "shipping"]);
+    assert_eq!(shop.report.unread_columns, ["description"]);
 
     let tsv = "id\ttitle\tproduct type\tgoogle product category\tprice\tsale price\tbrand\tavailability\titem group id\timage link\tcolor\tcustom label 0\texpiration date\n\
         boot\tRain & mud <boot>\tShoes > Boots\tApparel > Shoes\t60.00 EUR\t49.90 EUR\tAcme\tin_stock\tg1\thttps://shop.example/boot.jpg\tred\tnew\t2026-07-11T11:07+0100\n";

@@ -1,7 +1,5 @@
 //! Imports of public data sets, over a few invented rows in each one's shape.
 
-mod importing;
-
 use std::sync::Arc;
 
 use arrow::{
@@ -13,7 +11,7 @@ use endcap_clickstream::{
     import::{Format, ImportOptions, Mapping},
 };
 use endcap_proto::{Attribute, Availability, EventType, Item};
-use importing::{Imported, Source, events_of, lines};
+use crate::source::{Imported, Source, events_of, lines};
 
 fn plain() -> ImportOptions {
     ImportOptions::default()
@@ -270,13 +268,14 @@ fn amazon_timed_joins_brands_and_categories() {
     assert_eq!(shop.report.bad_rows.total, 2);
 }
 
-const TRIVAGO: [[&str; 12]; 7] = [
+const TRIVAGO: [[&str; 12]; 8] = [
     ["u", "s", "1541599523", "1", "search for destination", "Lyon, France", "FR", "Lyon, France", "mobile", "", "", ""],
     ["u", "s", "1541599524", "2", "filter selection", "5 Star", "FR", "Lyon, France", "mobile", "5 Star|Hotel", "", ""],
     ["u", "s", "1541599525", "3", "interaction item image", "20", "FR", "Lyon, France", "mobile", "", "", ""],
     ["u", "s", "1541599526", "4", "clickout item", "20", "FR", "Lyon, France", "mobile", "", "10|20|30", "99|71|88"],
     ["u", "s", "1541599527", "5", "clickout item", "40", "FR", "Lyon, France", "mobile", "", "10|20", "99"],
     ["u", "s", "1541599528", "6", "interaction item info", "unknown", "FR", "Lyon, France", "mobile", "", "", ""],
+    ["u", "s", "1541599528", "6", "interaction item deals", "Inn", "FR", "Lyon, France", "mobile", "", "", ""],
     ["u", "s", "1541599529", "7", "search for item", "30", "FR", "Lyon, France", "mobile", "", "", ""],
 ];
 
@@ -340,6 +339,7 @@ fn trivago_reads_the_same_from_parquet_and_csv() {
     assert_eq!(parquet.item("20").tags, ["Spa", "Pool"]);
     let reasons: Vec<_> = parquet.report.bad_rows.by_reason.keys().map(String::as_str).collect();
     assert_eq!(reasons, ["prices: must be as many as impressions", "reference: must be an item's number"]);
+    assert_eq!(parquet.report.skipped["action on an item that the source calls unknown"], 1);
 }
 
 #[test]

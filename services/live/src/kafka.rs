@@ -1,0 +1,129 @@
+//! librdkafka behind [`EventSource`](crate::EventSource) and [`EventSink`](crate::EventSink), the
+//! topics it needs, and a whole broker within this process for tests and the demo.
+//!
+//! No type of rdkafka is public. What librdkafka logs goes to `tracing`; what it says about its
+//! brokers ends up in a [`Connection`], from which [`EventSource::trouble`](crate::EventSource::trouble) reads.
+
+mod mock;
+mod sink;
+mod source;
+mod topics;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Statistics, config::RDKafkaLogLevel, consumer::ConsumerContext,
+    error::KafkaError, types::RDKafkaErrorCode,
+};
+
+pub use mock::MockBroker;
+pub use sink::KafkaSink;
+pub use source::KafkaSource;
+pub use topics::{TopicsError, create_topics};
+
+use crate::{ConfigError, KafkaConfig};
+
+/// What a client has heard of its brokers.
+#[derive(Debug, Default)]
+struct Connection {
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// The last thing that went wrong, until a broker is up again.
+    trouble: Option<String>,
+    /// The newest end of each partition of the topic being read.
+    ends: BTreeMap<i32, i64>,
+}
+
+/// Receives what librdkafka has to say.
+struct Listener {
+    topic: String,
+    connection: std::sync::Arc<Connection>,
+}
+
+// === impl KafkaConfig ===
+
+impl KafkaConfig {
+    /// The properties that all clients share.
+    fn client(&self) -> Result<ClientConfig, ConfigError> {
+        self.validate()?;
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.brokers).set("client.id", &self.client_id);
+        client.set_log_level(RDKafkaLogLevel::Warning);
+        for (name, value) in &self.properties.0 {
+            client.set(name, value);
+        }
+        for (name, secret) in &self.secrets {
+            client.set(name, secret.read(name)?);
+        }
+        Ok(client)
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, error: &KafkaError, reason: &str) {
+        if !matches!(code(error), Some(RDKafkaErrorCode::PartitionEOF)) {
+            self.heard().trouble = Some(format!("{error}: {reason}"));
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.heard().trouble.clone()
+    }
+}
+
+// === impl Listener ===
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => tracing::error!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+            _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut heard = self.connection.heard();
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            heard.trouble = None;
+        }
+        if let Some(topic) = statistics.topics.get(&self.topic) {
+            let known = topic.partitions.values().filter(|partition| partition.partition >= 0);
+            for partition in known.filter(|partition| partition.hi_offset >= 0) {
+                heard.ends.insert(partition.partition, partition.hi_offset);
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.connection.note(&error, reason);
+        if !matches!(code(&error), Some(RDKafkaErrorCode::PartitionEOF)) {
+            tracing::debug!(topic = self.topic, %error, "librdkafka: {reason}");
+        }
+    }
+}
+
+impl ConsumerContext for Listener {}
+
+/// librdkafka's own code, where an error has one.
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::PartitionEOF(_) => Some(RDKafkaErrorCode::PartitionEOF),
+        error => error.rdkafka_error_code(),
+    }
+}

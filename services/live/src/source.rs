@@ -1,0 +1,201 @@
+//! The seams to the log: where records come from and where messages go.
+//!
+//! [`KafkaSource`](crate::KafkaSource) and [`KafkaSink`](crate::KafkaSink) are librdkafka behind
+//! these traits, [`MemoryLog`](crate::MemoryLog) is a log in memory; one contract suite holds for both.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::channel::oneshot;
+
+use crate::{Message, PartitionOffset, Place, Record};
+
+/// One topic, read from offsets that the caller keeps.
+///
+/// All calls block; they belong on a thread of their own.
+pub trait EventSource: Send {
+    /// The topic.
+    fn topic(&self) -> &Arc<str>;
+
+    /// Its partitions and what they hold now.
+    ///
+    /// # Errors
+    /// When the broker cannot be asked, or has no such topic.
+    fn bounds(&mut self) -> Result<Vec<PartitionBounds>, SourceError>;
+
+    /// Reads on from these offsets; partitions that are not named are not read.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn assign(&mut self, from: &[PartitionOffset]) -> Result<(), SourceError>;
+
+    /// Hands up to `limit` records to `each`, in the order of their offsets within a partition:
+    /// waits for the first one up to `wait`, for others not at all. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the client cannot go on. An unreachable broker is no error: there is nothing to read,
+    /// and [`Self::trouble`] says why.
+    fn poll(
+        &mut self,
+        limit: usize,
+        wait: Duration,
+        each: &mut dyn FnMut(Record<'_>),
+    ) -> Result<usize, SourceError>;
+
+    /// Whether every assigned partition has been read to its end since its last record.
+    fn at_end(&self) -> bool;
+
+    /// The newest known end of each assigned partition; may be a second old.
+    fn ends(&self) -> Vec<PartitionOffset>;
+
+    /// What stands between this client and its brokers; none when all is well.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Takes messages for any topic.
+pub trait EventSink: Send + Sync {
+    /// Hands a message over without waiting; `delivered` is called once, when the broker has it or
+    /// when it is given up.
+    fn send(&self, message: Message, delivered: Delivered);
+
+    /// Waits until nothing is on its way any more.
+    ///
+    /// # Errors
+    /// When something still is after `within`.
+    fn flush(&self, within: Duration) -> Result<(), SendError>;
+}
+
+/// Learns what became of a message. Called on the client's own thread: must not block.
+pub type Delivered = Box<dyn FnOnce(Result<Place, SendError>) + Send + Sync>;
+
+/// What a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionBounds {
+    /// The partition.
+    pub partition: i32,
+    /// The oldest offset that is still there.
+    pub first: i64,
+    /// The offset that the next record will get.
+    pub end: i64,
+}
+
+/// Reading a topic failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The brokers do not answer. They may later.
+    #[error("topic {topic}: no answer from the brokers at {brokers}: {reason}")]
+    Unreachable {
+        /// Which topic.
+        topic: Arc<str>,
+        /// Which brokers.
+        brokers: String,
+        /// Why.
+        reason: String,
+    },
+    /// The brokers answer and have no such topic. They may later.
+    #[error("topic {topic}: the brokers at {brokers} have no such topic; create it, or allow `create_topics`")]
+    NoTopic {
+        /// Which topic.
+        topic: Arc<str>,
+        /// Which brokers.
+        brokers: String,
+    },
+    /// The client cannot go on.
+    #[error("topic {topic} at {brokers}: {reason}")]
+    Failed {
+        /// Which topic.
+        topic: Arc<str>,
+        /// Which brokers.
+        brokers: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic {topic} at {brokers}: {fault}: {reason}")]
+pub struct SendError {
+    /// Which topic.
+    pub topic: Arc<str>,
+    /// Which brokers.
+    pub brokers: String,
+    /// What kind of fault.
+    pub fault: SendFault,
+    /// In the client's words.
+    pub reason: String,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SendFault {
+    /// The client's queue has no room.
+    QueueFull,
+    /// The broker did not have it in time.
+    TimedOut,
+    /// It is larger than the broker takes.
+    TooLarge,
+    /// There is no such topic.
+    NoTopic,
+    /// Anything else.
+    Refused,
+}
+
+// === impl EventSink ===
+
+impl dyn EventSink + '_ {
+    /// Sends one message and waits for what becomes of it.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
+    pub async fn deliver(&self, message: Message) -> Result<Place, SendError> {
+        let topic = message.topic.clone();
+        let (tell, told) = oneshot::channel();
+        self.send(message, Box::new(move |result| drop(tell.send(result))));
+        told.await.unwrap_or_else(|_| {
+            let reason = "the client was closed before it had an answer".to_owned();
+            Err(SendError { topic, brokers: String::new(), fault: SendFault::Refused, reason })
+        })
+    }
+}
+
+// === impl SourceError ===
+
+impl SourceError {
+    /// Whether asking again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NoTopic { .. })
+    }
+}
+
+// === impl SendFault ===
+
+impl SendFault {
+    /// Every fault.
+    pub const ALL: [Self; 5] =
+        [Self::QueueFull, Self::TimedOut, Self::TooLarge, Self::NoTopic, Self::Refused];
+
+    /// As a label: `queue_full`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TimedOut => "timed_out",
+            Self::TooLarge => "too_large",
+            Self::NoTopic => "no_topic",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl std::fmt::Display for SendFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::QueueFull => "the client's queue is full",
+            Self::TimedOut => "the broker did not answer in time",
+            Self::TooLarge => "the message is too large",
+            Self::NoTopic => "there is no such topic",
+            Self::Refused => "the message was refused",
+        })
+    }
+}

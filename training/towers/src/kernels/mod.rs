@@ -1,0 +1,23 @@
+//! The arithmetic, on plain slices, in one thread: each layer's forward pass and its gradient.
+//!
+//! Serving calls the forward passes as they are; training calls the same functions, shard by shard,
+//! from the operations in [`crate::ops`]. So there is one truth for both. A matrix is a slice of rows,
+//! row after row. Loops are written so that they vectorise, and run under [`simd`], which compiles them
+//! for each instruction set and picks one when the program runs.
+
+pub(crate) mod attention;
+pub(crate) mod bags;
+pub(crate) mod dropout;
+pub(crate) mod feed_forward;
+pub(crate) mod matmul;
+pub(crate) mod math;
+pub(crate) mod norm;
+pub(crate) mod pool;
+pub(crate) mod softmax;
+
+/// Runs `kernel` compiled for the best instruction set of this machine. What `kernel` calls must be
+/// `#[inline(always)]`, or it stays at the baseline.
+#[inline]
+pub(crate) fn simd<R>(kernel: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(kernel)
+}
