@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod measure;
+pub mod open_loop;
 pub mod report;
 pub mod retrieval;
+pub mod service;
 pub mod vectors;

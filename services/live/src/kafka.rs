@@ -19,7 +19,7 @@ use rdkafka::{
     error::KafkaError, types::RDKafkaErrorCode,
 };
 
-pub use mock::MockBroker;
+pub use mock::{MockBroker, MockError};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use topics::{TopicsError, create_topics};

@@ -115,6 +115,11 @@ impl Catalogue {
         &self.entries
     }
 
+    /// The bundle's items again, without the changes.
+    pub(crate) fn into_items(self) -> Vec<Item> {
+        self.entries.into_iter().map(|entry| entry.item).collect()
+    }
+
     pub(crate) fn set(&self, key: ItemKey, entry: Option<Entry>) {
         self.changes.pin().insert(key, entry);
     }

@@ -80,7 +80,7 @@ impl<'a> Asked<'a> {
 
 impl Filter for Sellable {
     fn filter(&self, view: &View<'_>, _: &Asked<'_>, candidates: &mut Vec<Candidate<'_>>) -> Vec<Removed> {
-        take_out(candidates, |candidate| unsellable(&candidate.entry.item, view.now()))
+        take_out(candidates, |candidate| unsellable(&candidate.entry.item, view.user().as_of))
     }
 }
 

@@ -299,7 +299,8 @@ fn judge(report: &mut CheckReport, options: &CheckOptions) {
     }
     if clock.backwards > 0 {
         let found = percent(share(clock.backwards, total));
-        let remark = "of events are earlier than the one before of the same visitor: the files are not in time order";
+        let remark =
+            "of events are earlier than the one before of the same visitor: the files are not in time order";
         remarks.push(format!("{found} {remark}"));
     }
     if events.without_consent > 0 {

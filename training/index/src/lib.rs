@@ -13,6 +13,19 @@
 //! - [`Plan`] chooses the [`Way`] of a query. All but the graph give the exact answer, the same on every machine.
 //!
 //! The index takes vectors under 64-bit labels and knows nothing of where they come from.
+//!
+//! ```
+//! use endcap_index::{Allowed, Index, IndexConfig};
+//!
+//! # fn main() -> Result<(), endcap_index::IndexError> {
+//! let index = Index::build(&[10, 20, 30], &[1.0, 0.0, 0.0, 1.0, 0.6, 0.8], 2, &IndexConfig::default())?;
+//! index.upsert(40, &[0.8, 0.6])?;
+//! index.delete(10);
+//! let hits = index.search(&[1.0, 0.0], 2, &Allowed::Except(&[20]))?;
+//! assert_eq!(hits.iter().map(|hit| (hit.label, hit.score)).collect::<Vec<_>>(), [(40, 0.8), (30, 0.6)]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod allowed;
 mod config;

@@ -1,10 +1,11 @@
 //! The topics Endcap needs, created where they are missing and that is allowed.
 
-use std::time::Duration;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
+    error::KafkaError,
     types::RDKafkaErrorCode,
 };
 
@@ -59,16 +60,25 @@ pub async fn create_topics(config: &KafkaConfig) -> Result<Vec<String>, TopicsEr
         .client()?
         .create()
         .map_err(|error| ConfigError::Field { field: "properties".to_owned(), rule: error.to_string() })?;
-    // All topics are listed, for asking about a missing one by name may create it with the broker's defaults.
-    let asked = admin.inner();
-    let metadata = tokio::task::block_in_place_if_possible(|| asked.fetch_metadata(None, ASK))
-        .map_err(|error| unreachable(error.to_string()))?;
+    let admin = Arc::new(admin);
+    let present = {
+        let admin = admin.clone();
+        // All topics are listed, for asking about one by name may create it with the broker's defaults.
+        tokio::task::spawn_blocking(move || {
+            let metadata = admin.inner().fetch_metadata(None, ASK)?;
+            Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect::<HashSet<_>>())
+        })
+    };
+    let present = present
+        .await
+        .map_err(|error| unreachable(error.to_string()))?
+        .map_err(|error: KafkaError| unreachable(error.to_string()))?;
     let missing: Vec<&str> = config
         .topics
         .named()
         .into_iter()
         .map(|(_, name)| name)
-        .filter(|name| !metadata.topics().iter().any(|topic| topic.name() == *name))
+        .filter(|name| !present.contains(*name))
         .collect();
     if missing.is_empty() {
         return Ok(Vec::new());

@@ -77,6 +77,10 @@ impl InTime {
     }
 
     fn spill(&mut self) -> Result<(), ClickstreamError> {
+        if self.files.is_empty() {
+            // What an import that was killed left there.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
         fs::create_dir_all(&self.dir).map_err(|source| ClickstreamError::Io {
             path: self.dir.clone(),
             action: "create",

@@ -56,7 +56,7 @@ impl Default for ShopConfig {
             days: 28,
             // 2025-09-01T00:00:00Z, a Monday.
             end: EventTime::clamped(1_756_684_800_000),
-            visits_per_day: 0.36,
+            visits_per_day: 0.33,
             slate_size: 20,
             position_bias: 0.6,
             policy: LoggingPolicyConfig::default(),

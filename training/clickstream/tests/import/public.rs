@@ -246,9 +246,10 @@ fn alibaba_brand_needs_a_year_and_takes_its_days() {
         [
             "1330473600000 1 view 20",
             "1338768000000 1 purchase 20",
-            "1356912000000 1 add_to_wishlist 21",
             "1341100800000 2 add_to_cart 20",
-        ]
+            "1356912000000 1 add_to_wishlist 21",
+        ],
+        "in the order of time"
     );
     assert_eq!(shop.report.bad_rows.by_reason["visit_datetime: must be a month and a day of 2012"], 1);
 }

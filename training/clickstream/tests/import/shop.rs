@@ -191,14 +191,14 @@ fn a_json_event_reads_in_the_contracts_own_form() {
     let shop = source.import(Format::Jsonl, &options(&[])).unwrap();
     assert_eq!(
         shop.lines(),
-        ["1772359200000 v1 purchase a,b", "1772359200000 v1 view a,b", "1772355600000 42 search "]
+        ["1772355600000 42 search ", "1772359200000 v1 purchase a,b", "1772359200000 v1 view a,b"]
     );
-    let purchase = &shop.events[0];
+    let purchase = &shop.events[1];
     assert_eq!((purchase.event_id.as_str(), purchase.consent), ("e1", false));
     assert_eq!((purchase.items[0].quantity, purchase.items[0].unit_price), (2, Some(1.5)));
     assert_eq!(purchase.transaction.as_ref().unwrap().revenue, Some(4.5));
     assert_eq!((purchase.attributes["channel"].as_str(), purchase.attributes["age"].as_str()), ("app", "7"));
-    assert_eq!(shop.events[2].search_query.as_deref(), Some("boots"));
+    assert_eq!(shop.events[0].search_query.as_deref(), Some("boots"));
 }
 
 #[test]
@@ -256,12 +256,12 @@ fn a_ga4_export_gives_events_and_the_items_they_name() {
         shop.lines(),
         [
             "1772359200000 77.1 impression a,b",
-            "1772359201500 77.1 purchase a",
             "1772359200500 77.1 view a",
+            "1772359201500 77.1 purchase a",
             "1772359202000 77.1 search ",
         ]
     );
-    let [list, purchase, _, search] = &shop.events[..] else { panic!() };
+    let [list, _, purchase, search] = &shop.events[..] else { panic!() };
     assert_eq!(list.items.iter().map(|item| item.position).collect::<Vec<_>>(), [Some(0), Some(4)]);
     assert_eq!((list.placement.as_deref(), list.session_id.as_deref()), (Some("home"), Some("314")));
     let transaction = purchase.transaction.as_ref().unwrap();

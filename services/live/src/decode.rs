@@ -1,0 +1,232 @@
+//! From the bytes of a record to a validated event, item or impression.
+//!
+//! ```text
+//! content-type ──► protobuf (default) or proto3 JSON ──► endcap.v1 message ──► validated type
+//!      └─ Stage::ContentType      └─ Stage::Decode                └─ Stage::Validate
+//! ```
+
+use std::fmt;
+
+use endcap_proto::{Event, EventType, Item, v1};
+use serde::de::DeserializeOwned;
+
+use crate::Record;
+
+/// The content type that we write.
+pub(crate) const PROTOBUF: &str = "application/x-protobuf";
+
+/// The header that says how a value is encoded.
+pub(crate) const CONTENT_TYPE: &str = "content-type";
+
+/// A record that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{stage}: {reason}")]
+pub struct Reject {
+    /// How far it came.
+    pub stage: Stage,
+    /// Why no further, with the field where there is one.
+    pub reason: String,
+}
+
+/// How far a record came before it was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Its encoding is not known.
+    ContentType,
+    /// Its bytes are no such message.
+    Decode,
+    /// A field breaks a rule.
+    Validate,
+    /// What it says cannot be applied.
+    Apply,
+}
+
+/// An event, with `EVENT_TYPE_*` or any name that [`EventType`] takes as its type in JSON.
+///
+/// # Errors
+/// When the record is no valid event; says why.
+pub fn decode_event(record: &Record<'_>) -> Result<Event, Reject> {
+    let event = message(record, |json| match serde_json::from_slice::<v1::Event>(json) {
+        Ok(event) => Ok(event),
+        Err(error) => event_with_alias(json).unwrap_or(Err(error)),
+    })?;
+    Event::try_from(event).map_err(|error| Reject { stage: Stage::Validate, reason: error.to_string() })
+}
+
+/// An item. A tombstone is the caller's business.
+///
+/// # Errors
+/// When the record is no valid item, or its key is not the item's id.
+pub fn decode_item(record: &Record<'_>) -> Result<Item, Reject> {
+    let item = Item::try_from(message(record, |json| serde_json::from_slice::<v1::Item>(json))?)
+        .map_err(|error| Reject { stage: Stage::Validate, reason: error.to_string() })?;
+    // A delete names the key alone, and compaction goes by it.
+    if record.key != Some(item.id.as_str().as_bytes()) {
+        let key = record.key.map(String::from_utf8_lossy);
+        let reason = format!("id: must be the record's key, is {:?} and the key {key:?}", item.id.as_str());
+        return Err(Reject { stage: Stage::Validate, reason });
+    }
+    Ok(item)
+}
+
+/// A slate as it was served.
+///
+/// # Errors
+/// When the record is no impression.
+pub fn decode_impression(record: &Record<'_>) -> Result<v1::Impression, Reject> {
+    message(record, |json| serde_json::from_slice::<v1::Impression>(json))
+}
+
+fn message<M: prost::Message + Default + DeserializeOwned>(
+    record: &Record<'_>,
+    from_json: impl FnOnce(&[u8]) -> Result<M, serde_json::Error>,
+) -> Result<M, Reject> {
+    let value = record
+        .value
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| Reject { stage: Stage::Decode, reason: "the value is empty".to_owned() })?;
+    let decode = |reason: String| Reject { stage: Stage::Decode, reason };
+    match encoding(record)? {
+        Encoding::Protobuf => M::decode(value).map_err(|error| decode(error.to_string())),
+        Encoding::Json => from_json(value).map_err(|error| decode(error.to_string())),
+    }
+}
+
+enum Encoding {
+    Protobuf,
+    Json,
+}
+
+fn encoding(record: &Record<'_>) -> Result<Encoding, Reject> {
+    let Some(header) = record.header(CONTENT_TYPE) else { return Ok(Encoding::Protobuf) };
+    let text = String::from_utf8_lossy(header).to_ascii_lowercase();
+    match text.split(';').next().unwrap_or_default().trim() {
+        "application/json" => Ok(Encoding::Json),
+        PROTOBUF | "application/protobuf" | "application/vnd.google.protobuf" | "application/octet-stream" => {
+            Ok(Encoding::Protobuf)
+        }
+        _ => {
+            let reason = format!("must be application/x-protobuf or application/json, is {text:?}");
+            Err(Reject { stage: Stage::ContentType, reason })
+        }
+    }
+}
+
+/// Tries again with `type` read by any name that event types have; none when that is not the trouble.
+fn event_with_alias(json: &[u8]) -> Option<Result<v1::Event, serde_json::Error>> {
+    let mut event: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let name = event.get_mut("type")?;
+    let event_type: EventType = name.as_str()?.parse().ok()?;
+    *name = (event_type as i32).into();
+    Some(serde_json::from_value(event))
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// As in the header of a dead letter: `content_type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ContentType => "content_type",
+            Self::Decode => "decode",
+            Self::Validate => "validate",
+            Self::Apply => "apply",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message as _;
+    use proptest::prelude::*;
+
+    fn record<'a>(value: &'a [u8], content_type: Option<&'a str>) -> Record<'a> {
+        let headers = content_type.iter().map(|value| ("Content-Type", value.as_bytes())).collect();
+        Record { partition: 0, offset: 0, timestamp: None, key: None, value: Some(value), headers }
+    }
+
+    fn view() -> v1::Event {
+        v1::Event {
+            event_id: "e1".into(),
+            r#type: v1::EventType::View.into(),
+            event_time: Some(endcap_proto::EventTime::clamped(1_700_000_000_000).to_proto()),
+            visitor_id: "v1".into(),
+            items: vec![v1::EventItem { item_id: "shoe".into(), ..Default::default() }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn protobuf_is_the_default_and_json_says_so() {
+        let expected = Event::try_from(view()).unwrap();
+        assert_eq!(decode_event(&record(&view().encode_to_vec(), None)), Ok(expected.clone()));
+        let json = serde_json::to_vec(&view()).unwrap();
+        assert_eq!(decode_event(&record(&json, Some("application/json; charset=utf-8"))), Ok(expected));
+        let refused = decode_event(&record(&json, Some("text/csv"))).unwrap_err();
+        assert_eq!((refused.stage, refused.reason.contains("text/csv")), (Stage::ContentType, true));
+    }
+
+    #[test]
+    fn json_takes_the_names_of_ga4_segment_and_google() {
+        for (name, event_type) in [
+            ("view_item", EventType::View),
+            ("Product Added", EventType::AddToCart),
+            ("purchase-complete", EventType::Purchase),
+            ("EVENT_TYPE_CLICK", EventType::Click),
+        ] {
+            let mut json = serde_json::to_value(view()).unwrap();
+            json["type"] = name.into();
+            let bytes = serde_json::to_vec(&json).unwrap();
+            assert_eq!(decode_event(&record(&bytes, Some("application/json"))).unwrap().event_type, event_type);
+        }
+        let mut json = serde_json::to_value(view()).unwrap();
+        json["type"] = "gaze".into();
+        let bytes = serde_json::to_vec(&json).unwrap();
+        let error = decode_event(&record(&bytes, Some("application/json"))).unwrap_err();
+        assert!(error.stage == Stage::Decode && error.reason.contains("gaze"), "{error}");
+    }
+
+    #[test]
+    fn a_reject_says_how_far_the_record_came() {
+        let stage = |value: &[u8]| decode_event(&record(value, None)).unwrap_err().stage;
+        assert_eq!(stage(b""), Stage::Decode);
+        assert_eq!(stage(&[0xff; 7]), Stage::Decode);
+        assert_eq!(stage(&v1::Event { visitor_id: String::new(), ..view() }.encode_to_vec()), Stage::Validate);
+    }
+
+    #[test]
+    fn an_item_must_lie_under_its_own_id() {
+        let value = v1::Item { id: "shoe".into(), ..Default::default() }.encode_to_vec();
+        let mut record = record(&value, None);
+        assert!(decode_item(&record).unwrap_err().reason.contains("must be the record's key"));
+        record.key = Some(b"shoe");
+        assert_eq!(decode_item(&record).unwrap().id.as_str(), "shoe");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(value in proptest::collection::vec(any::<u8>(), 0..300), json: bool) {
+            let record = record(&value, json.then_some("application/json"));
+            let _ = decode_event(&record);
+            let _ = decode_item(&record);
+            let _ = decode_impression(&record);
+        }
+
+        #[test]
+        fn cut_or_flipped_events_are_rejected_or_whole(at in 0usize..60, bit in 0u8..8, cut: bool) {
+            let mut value = view().encode_to_vec();
+            let at = at % value.len();
+            if cut { value.truncate(at) } else { value[at] ^= 1 << bit }
+            if let Ok(event) = decode_event(&record(&value, None)) {
+                prop_assert!(!event.visitor_id.as_str().is_empty());
+            }
+        }
+    }
+}
