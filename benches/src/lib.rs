@@ -1,6 +1,7 @@
 //! Criterion benches with shared fixtures, and the open-loop load generator.
 #![forbid(unsafe_code)]
 
+pub mod events;
 pub mod measure;
 pub mod open_loop;
 pub mod report;

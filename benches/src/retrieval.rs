@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use endcap_index::{Allowed, Hit, Index, IndexConfig, Retriever, Selection, Way};
+use endcap_index::{Allowed, Hit, Index, IndexConfig, Retriever, Selection, Simd, Way};
 use hnsw_rs::prelude::{DistDot, Hnsw};
 
 use crate::measure::{in_turn, median, rate};
@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_millis(400);
 pub enum Extent {
     /// A minute or two.
     Short,
-    /// With the graphs of 100,000 hard vectors, which take minutes to build.
+    /// With a million items, and with graphs of hard vectors, which take minutes to build.
     Full,
 }
 
@@ -35,8 +35,13 @@ pub fn run(extent: Extent) -> anyhow::Result<Report> {
     for items in [10_000, 100_000] {
         scans(&mut report, items)?;
     }
+    if extent == Extent::Full {
+        scans(&mut report, 1_000_000)?;
+    }
+    simd(&mut report)?;
     filters(&mut report)?;
     changes(&mut report)?;
+    files(&mut report, if extent == Extent::Full { 1_000_000 } else { 100_000 })?;
     graphs(&mut report, Generator::Easy, 16, 200, &[150, 200, 300, 400])?;
     if extent == Extent::Full {
         graphs(&mut report, Generator::Hard, 24, 200, &[1000, 2000])?;
@@ -66,6 +71,46 @@ fn scans(report: &mut Report, items: usize) -> anyhow::Result<()> {
     ]);
     let work = format!("scan hard {}k, exact", items / 1000);
     report.push(Row::beside(work, figures[0], figures[1], "f32 SIMD scan", "queries/s", Better::More));
+    Ok(())
+}
+
+/// The instruction sets that the machine has beside its best one, each beside the compiler's own work.
+fn simd(report: &mut Report) -> anyhow::Result<()> {
+    let vectors = Generator::Hard.draw(SEED, 100_000, 500, DIM);
+    let of = |simd| -> anyhow::Result<_> {
+        let config = IndexConfig { scan_below: usize::MAX, simd: Some(simd), ..IndexConfig::default() };
+        Ok(Index::build(&vectors.labels, &vectors.items, DIM, &config)?.snapshot())
+    };
+    let portable = of(Simd::Portable)?;
+    for simd in Simd::available().into_iter().filter(|&simd| simd != Simd::Portable) {
+        let index = of(simd)?;
+        let figures = in_turn(ROUNDS, &mut [
+            &mut || queries(&vectors, &index, &Allowed::All),
+            &mut || queries(&vectors, &portable, &Allowed::All),
+        ]);
+        let work = format!("scan hard 100k, exact, {simd}");
+        report.push(Row::beside(work, figures[0], figures[1], "portable", "queries/s", Better::More));
+    }
+    Ok(())
+}
+
+/// From a file to an index that answers, beside reading the file's bytes.
+fn files(report: &mut Report, items: usize) -> anyhow::Result<()> {
+    let vectors = Generator::Hard.draw(SEED, items, 1, DIM);
+    let dir = tempfile::tempdir()?;
+    build(&vectors, usize::MAX)?.save(dir.path())?;
+    let path = dir.path().join(endcap_index::FILE_NAME);
+    let timed = |work: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        let done = work();
+        if done { start.elapsed().as_secs_f64() * 1e3 } else { f64::NAN }
+    };
+    let figures = in_turn(ROUNDS, &mut [
+        &mut || timed(&|| Index::load(dir.path()).is_ok()),
+        &mut || timed(&|| std::fs::read(&path).is_ok()),
+    ]);
+    let work = format!("load {}k items", items / 1000);
+    report.push(Row::beside(work, figures[0], figures[1], "reading the bytes", "ms", Better::Less).bar(0.2));
     Ok(())
 }
 

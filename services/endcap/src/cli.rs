@@ -94,6 +94,21 @@ pub struct ImportArgs {
     /// The year of dates that have none.
     #[arg(long)]
     pub year: Option<i16>,
+    /// What a row says the shopper did, in formats that say only who and what.
+    #[arg(long, value_name = "TYPE", default_value = "view")]
+    pub event_type: String,
+    /// What the data set is called; the format's name when absent.
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Take events as those of shoppers who did not agree to be remembered, where the source does not say.
+    #[arg(long)]
+    pub without_consent: bool,
+    /// A catalogue to import beside the events, as FORMAT:PATH: `merchant:feed.xml`.
+    #[arg(long, value_name = "FORMAT:PATH")]
+    pub catalogue: Option<String>,
+    /// One entry of the catalogue's mapping. May be repeated.
+    #[arg(long = "catalogue-map", value_name = "KEY=COLUMN", requires = "catalogue")]
+    pub catalogue_map: Vec<String>,
     /// Refuse the input past so many bad rows: a number, or `unlimited`.
     #[arg(long, value_name = "LIMIT", default_value = "1000")]
     pub max_bad_rows: String,

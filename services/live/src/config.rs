@@ -22,8 +22,11 @@ pub struct KafkaConfig {
     /// Longest wait of an idle fetch, in milliseconds. A broker answers as soon as there is a
     /// record, so a long wait costs no latency; the in-process broker answers only when it is over.
     pub fetch_wait_ms: u32,
-    /// How long a message may take to reach the broker, in milliseconds, before it is given up.
+    /// How long a message that somebody waits for may take to reach the broker, in milliseconds,
+    /// before it is given up.
     pub delivery_timeout_ms: u32,
+    /// The same for what nobody waits for: impressions and dead letters.
+    pub background_timeout_ms: u32,
     /// Any other property of librdkafka, by its own name.
     pub properties: Properties,
     /// Properties whose values come from the environment or from a file when a client is made.
@@ -125,6 +128,7 @@ impl Default for KafkaConfig {
             client_id: "endcap".to_owned(),
             fetch_wait_ms: 100,
             delivery_timeout_ms: 5_000,
+            background_timeout_ms: 120_000,
             properties: Properties::default(),
             secrets: BTreeMap::new(),
         }
@@ -151,8 +155,13 @@ impl KafkaConfig {
         if self.create_topics.enabled && self.create_topics.partitions == 0 {
             return refuse("create_topics.partitions", "must be at least 1");
         }
-        if self.delivery_timeout_ms == 0 {
-            return refuse("delivery_timeout_ms", "must be at least 1");
+        for (field, timeout) in [
+            ("delivery_timeout_ms", self.delivery_timeout_ms),
+            ("background_timeout_ms", self.background_timeout_ms),
+        ] {
+            if timeout == 0 {
+                return refuse(field, "must be at least 1");
+            }
         }
         let topics = self.topics.named();
         for (i, (field, topic)) in topics.iter().enumerate() {

@@ -3,9 +3,14 @@
 //! [`KafkaSource`](crate::KafkaSource) and [`KafkaSink`](crate::KafkaSink) are librdkafka behind
 //! these traits, [`MemoryLog`](crate::MemoryLog) is a log in memory; one contract suite holds for both.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use futures::channel::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Message, PartitionOffset, Place, Record};
 
@@ -140,6 +145,29 @@ pub enum SendFault {
     NoTopic,
     /// Anything else.
     Refused,
+}
+
+/// Asks for a topic's bounds until there is an answer, however long that takes; none when `drain`
+/// comes first. Tells `waiting` why it waits.
+pub(crate) fn reach(
+    source: &mut dyn EventSource,
+    drain: &CancellationToken,
+    waiting: &mut dyn FnMut(&SourceError),
+) -> Result<Option<Vec<PartitionBounds>>, SourceError> {
+    let mut pause = Duration::from_millis(100);
+    while !drain.is_cancelled() {
+        match source.bounds() {
+            Ok(bounds) => return Ok(Some(bounds)),
+            Err(error) if error.is_transient() => waiting(&error),
+            Err(error) => return Err(error),
+        }
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !drain.is_cancelled() {
+            thread::sleep(Duration::from_millis(20));
+        }
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    Ok(None)
 }
 
 // === impl EventSink ===

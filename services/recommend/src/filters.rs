@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a request asks for, as the stages read it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Asked<'a> {
     /// How many places there are to fill.
     pub page_size: usize,
@@ -68,6 +68,11 @@ impl<'a> Asked<'a> {
             in_cart: KeySet::default(),
             allow_bought: false,
         }
+    }
+
+    /// The same, where nothing else is left than what was bought.
+    pub(crate) fn allowing_bought(&self) -> Self {
+        Self { allow_bought: true, ..self.clone() }
     }
 
     /// Asks for a ranking of these only, where there are any.

@@ -46,8 +46,9 @@ pub struct Model {
     index: Index,
     items_offsets: Vec<PartitionOffset>,
     catalogue: Catalogue,
-    /// Vectors of items that were deleted: they still stand in histories.
-    retired: papaya::HashMap<ItemKey, Box<[f32]>, std::hash::BuildHasherDefault<KeyHasher>>,
+    /// Vectors of items that stand in histories and are not in the index: deleted ones, and those of which only
+    /// events tell.
+    unlisted: papaya::HashMap<ItemKey, Box<[f32]>, std::hash::BuildHasherDefault<KeyHasher>>,
 }
 
 /// A model as one shopper sees it at one instant.
@@ -96,8 +97,8 @@ impl Model {
             return Err(ModelError::Dimension { index: index.dim(), towers: towers.dim() });
         }
         let catalogue = Catalogue::new(catalogue)?;
-        let retired = papaya::HashMap::with_hasher(Default::default());
-        Ok(Self { version, vocabulary, towers, ranker, counting, index, items_offsets, catalogue, retired })
+        let unlisted = papaya::HashMap::with_hasher(Default::default());
+        Ok(Self { version, vocabulary, towers, ranker, counting, index, items_offsets, catalogue, unlisted })
     }
 
     /// Takes it apart again. Changes since are left out.
@@ -142,6 +143,11 @@ impl Model {
     /// The models that count.
     pub fn counting(&self) -> &CountingModels {
         &self.counting
+    }
+
+    /// Every item that was counted in training, the most popular first.
+    pub(crate) fn by_popularity(&self) -> &[ItemKey] {
+        self.counting.popularity.items_by_share()
     }
 
     /// The items' vectors.
@@ -206,17 +212,26 @@ impl Model {
         View { model: self, catalogue, index, state, user, taste, history, vector }
     }
 
-    /// One vector per view, row after row. Items without a vector (never in the catalogue) are left out of the
+    /// One vector per view, row after row. Items that neither catalogue nor training knows are left out of the
     /// history that the tower reads.
     fn user_vectors(&self, views: &[View<'_>]) -> Result<Vec<f32>, String> {
-        let retired = self.retired.pin();
+        let unlisted = self.unlisted.pin();
+        for view in views {
+            let is_new = |key: &ItemKey| {
+                !view.index.contains(key.0) && !unlisted.contains_key(key) && self.vocabulary.item_row(*key).is_some()
+            };
+            for &key in view.history.iter().filter(|&key| is_new(key)) {
+                let vector = self.towers.item_vectors(&[self.vocabulary.bare_features(key)]);
+                unlisted.insert(key, vector.map_err(|error| error.to_string())?.into());
+            }
+        }
         let inputs: Vec<_> = views
             .iter()
             .map(|view| {
                 let mut input = TowerInput::default();
                 for entry in &view.user.history {
                     let vector = view.index.vector(entry.item.0);
-                    if let Some(vector) = vector.or_else(|| retired.get(&entry.item).map(|vector| &**vector)) {
+                    if let Some(vector) = vector.or_else(|| unlisted.get(&entry.item).map(|vector| &**vector)) {
                         input.items.push(vector);
                         input.event_types.push(entry.event_type);
                         input.gap_buckets.push(entry.gap_bucket);
@@ -248,10 +263,10 @@ impl Model {
             changes.iter().filter(|change| change.item.is_none()).map(|change| change.key).collect();
         if !deletes.is_empty() {
             let snapshot = self.index.snapshot();
-            let retired = self.retired.pin();
+            let unlisted = self.unlisted.pin();
             for &key in &deletes {
                 if let Some(vector) = snapshot.vector(key.0) {
-                    retired.insert(key, vector.into());
+                    unlisted.insert(key, vector.into());
                 }
             }
             let labels: Vec<u64> = deletes.iter().map(|key| key.0).collect();

@@ -13,7 +13,7 @@ use endcap_features::CandidateSignals;
 use endcap_proto::ItemKey;
 use futures::future::BoxFuture;
 
-use crate::{Entry, Query, Shopper, StageError, View, filters::Asked};
+use crate::{Entry, Query, Shopper, Slate, StageError, View, filters::Asked};
 
 /// Adds to what is known of the shopper before anything is looked for.
 pub trait QueryHydrator: Send + Sync {
@@ -49,12 +49,12 @@ pub trait Scorer: Send + Sync {
 }
 
 /// Does something with a slate once it is made. Never waits.
-pub trait SideEffect<T>: Send + Sync {
+pub trait SideEffect: Send + Sync {
     /// Does it.
     ///
     /// # Errors
     /// When it cannot; the slate is answered all the same.
-    fn run(&self, served: &T) -> Result<(), StageError>;
+    fn run(&self, query: &Query, shopper: &Shopper, slate: &Slate) -> Result<(), StageError>;
 }
 
 /// Where a candidate came from.
@@ -90,6 +90,8 @@ pub struct Candidate<'v> {
     pub sources: SourceSet,
     /// What they say about it.
     pub signals: CandidateSignals,
+    /// Sum of 1 / (60 + place) over the sources that named it, places from 1.
+    pub fusion: f64,
     /// What slates are sorted by; NaN until a scorer has been here.
     pub score: f64,
     /// Probability of click, cart, purchase; NaN where the ranker has not been here.
@@ -207,6 +209,11 @@ impl SourceSet {
     /// The sources, in the order of [`SourceKind::ALL`].
     pub fn iter(self) -> impl Iterator<Item = SourceKind> {
         SourceKind::ALL.into_iter().filter(move |&source| self.contains(source))
+    }
+
+    /// Their names.
+    pub fn names(self) -> Vec<String> {
+        self.iter().map(|source| source.name().to_owned()).collect()
     }
 }
 

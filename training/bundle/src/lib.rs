@@ -194,7 +194,9 @@ impl BundleDraft<'_> {
         write(&dir.join(TOWERS_CONFIG), &config)?;
         write(&dir.join(TOWERS_WEIGHTS), self.towers_weights)?;
         self.ranker.write(dir, RANKER).map_err(BundleError::part(RANKER))?;
-        self.counting.write(&dir.join(COUNTING)).map_err(BundleError::part(COUNTING))?;
+        let counting = dir.join(COUNTING);
+        fs::create_dir_all(&counting).map_err(|source| BundleError::io(&counting, source))?;
+        self.counting.write(&counting).map_err(BundleError::part(COUNTING))?;
         self.index.save(&dir.join(INDEX)).map_err(BundleError::part(INDEX))
     }
 }

@@ -166,6 +166,12 @@ impl Contract {
         }
     }
 
+    /// The columns of somebody else's file, all read as text.
+    pub(crate) fn of_texts(name: &'static str, columns: &'static [&'static str]) -> Self {
+        let texts = columns.iter().map(|column| optional(column, DataType::Utf8));
+        Self { name, version: 1, columns: texts.collect(), required: columns, aliases: &[] }
+    }
+
     /// The same contract, of which only these columns are read.
     pub(crate) fn only(self, columns: &'static [&'static str]) -> Self {
         let kept = self.columns.iter().filter(|field| columns.contains(&field.name().as_str()));

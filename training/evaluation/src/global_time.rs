@@ -1,21 +1,19 @@
 //! The protocol `global-time`: one cut in time; the model stays as it is, histories roll forward.
-//!
-//! Events are read once into compact rows and sorted by time. Up to the cut they only build state. After
-//! it, each set of events of one shopper at one instant becomes cases (one an item), asked with the
-//! state before that instant, and is then applied: nothing of a set is history for another of its members.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-};
+use std::collections::HashSet;
 
 use endcap_clickstream::{ClickstreamError, Dataset};
-use endcap_features::{EventFacts, SessionTag, UserState};
-use endcap_proto::{EventKey, EventTime, EventType, ItemKey, UserKey, VisitorKey};
+use endcap_features::{KeyMap, KeySet};
+use endcap_proto::{EventTime, ItemKey};
+use endcap_recommend::{Asked, Model, ValueConfig};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+
+use crate::{Bootstrap, Group, Metric, Moment, Rank, Replay, Report, System, Systems};
 
 /// What to do with items that the shopper touched before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SeenItems {
     /// They compete like any other.
     Allow,
@@ -23,7 +21,7 @@ pub enum SeenItems {
     Mask,
 }
 
-/// How cases are made.
+/// How cases are made and judged.
 #[derive(Debug, Clone)]
 pub struct GlobalTime {
     /// Events at or after this instant are asked about.
@@ -32,8 +30,10 @@ pub struct GlobalTime {
     pub seen: SeenItems,
     /// At most so many cases, drawn uniformly with `seed`.
     pub max_cases: Option<usize>,
-    /// Seed of the draw.
+    /// Seed of the draw and of the intervals.
     pub seed: u64,
+    /// What is measured.
+    pub metrics: Vec<Metric>,
 }
 
 /// One question: what does this shopper go to next?
@@ -45,8 +45,10 @@ pub struct Case {
     pub target: ItemKey,
     /// When.
     pub as_of: EventTime,
-    /// Entries of their history then.
-    pub history: u32,
+    /// Whether they had a history.
+    pub history: bool,
+    /// Whether the target was met in training.
+    pub warm: bool,
 }
 
 /// Why an evaluation ends without a report.
@@ -72,75 +74,130 @@ pub enum EvaluationError {
         /// The first instant of the test set.
         cut: EventTime,
     },
-    /// A system failed.
+    /// A stage failed.
     #[error("{system} cannot rank: {reason}")]
     System {
-        /// Which.
-        system: String,
+        /// Which system.
+        system: &'static str,
         /// Why.
         reason: String,
     },
 }
 
-/// The interest events of a data set in order of time, without their texts.
-struct Timeline {
-    events: Vec<Compact>,
-    items: Vec<ItemKey>,
-}
-
-/// What [`UserState`] needs of an event, in 48 bytes.
-struct Compact {
-    time: EventTime,
-    visitor: VisitorKey,
-    key: EventKey,
-    session: Option<SessionTag>,
-    event_type: EventType,
-    items: Range<u32>,
-}
-
-/// A [`Compact`] with its items.
-struct View<'a>(&'a Compact, &'a [ItemKey]);
-
 // === impl GlobalTime ===
 
 impl GlobalTime {
-    /// Replays the data set and hands over, for each case in time order, the case, the shopper's state before it,
-    /// and the items to mask.
+    /// What is measured when nothing else is asked for.
+    pub const METRICS: &[Metric] = &[Metric::Recall(20), Metric::Ndcg(10), Metric::Mrr(20)];
+
+    /// Asks every system about every case. `trained_until` is the time of the newest event that the model was
+    /// trained on.
     ///
     /// # Errors
-    /// When the data cannot be read, or the visitor fails.
-    pub fn replay(
+    /// When the model has seen the test set, when there are no cases, or when something cannot be read.
+    pub fn evaluate(
         &self,
+        model: &Model,
+        trained_until: Option<EventTime>,
         dataset: &Dataset,
-        mut visit: impl FnMut(Case, &UserState, &HashSet<ItemKey>) -> Result<(), EvaluationError>,
-    ) -> Result<(), EvaluationError> {
-        let timeline = Timeline::read(dataset)?;
-        let after = |event: &&Compact| event.time >= self.cut;
-        let chosen = self.draw(timeline.events.iter().filter(after).map(|event| event.items.len()).sum());
-        let mut users: HashMap<VisitorKey, (u32, UserState, HashSet<ItemKey>)> = HashMap::new();
-        let mut asked = 0usize;
-        for set in timeline.events.chunk_by(|a, b| a.visitor == b.visitor && a.time == b.time) {
-            let next = users.len() as u32;
-            let (user, state, seen) = users.entry(set[0].visitor).or_insert_with(|| (next, UserState::default(), HashSet::new()));
-            let as_of = set[0].time;
-            if as_of >= self.cut {
-                for &target in set.iter().flat_map(|event| timeline.items(event)) {
-                    let taken = chosen.as_ref().is_none_or(|chosen| chosen.contains(&asked));
-                    asked += 1;
-                    let masked = self.seen == SeenItems::Mask && seen.contains(&target);
-                    if taken && !masked {
-                        visit(Case { user: *user, target, as_of, history: state.history().len() as u32 }, state, seen)?;
-                    }
-                }
-            }
-            for event in set {
-                state.apply(&View(event, timeline.items(event)));
-                if self.seen == SeenItems::Mask {
-                    seen.extend(timeline.items(event));
-                }
-            }
+    ) -> Result<Report, EvaluationError> {
+        if let Some(newest) = trained_until.filter(|&newest| newest >= self.cut) {
+            return Err(EvaluationError::SawTheFuture { newest, cut: self.cut });
         }
+        let replay = Replay::read(dataset)?;
+        let systems = Systems::new(model);
+        let chosen = self.draw(replay.interests(self.cut).count());
+        let mut seen: KeyMap<u32, KeySet<ItemKey>> = KeyMap::default();
+        let (mut cases, mut ranks) = (Vec::new(), vec![Vec::new(); System::ALL.len()]);
+        let mut asked = 0usize;
+        let masking = self.seen == SeenItems::Mask;
+        let from = if masking { EventTime::MIN } else { self.cut };
+        replay.run(from, |moment| {
+            let touched = seen.entry(moment.user).or_default();
+            if moment.as_of >= self.cut {
+                let targets: Vec<ItemKey> = moment
+                    .interests()
+                    .map(|(item, _)| item)
+                    .filter(|item| {
+                        let taken = chosen.as_ref().is_none_or(|chosen| chosen.contains(&asked));
+                        asked += 1;
+                        taken && !(masking && touched.contains(item))
+                    })
+                    .collect();
+                if !targets.is_empty() {
+                    self.ask(&systems, moment, &targets, touched, &mut cases, &mut ranks)?;
+                }
+            }
+            if masking {
+                touched.extend(moment.interests().map(|(item, _)| item));
+            }
+            Ok::<_, EvaluationError>(())
+        })?;
+        self.report(model, dataset, &cases, &ranks)
+    }
+
+    fn ask(
+        &self,
+        systems: &Systems<'_>,
+        moment: &Moment<'_>,
+        targets: &[ItemKey],
+        masked: &KeySet<ItemKey>,
+        cases: &mut Vec<Case>,
+        ranks: &mut [Vec<Rank>],
+    ) -> Result<(), EvaluationError> {
+        let asked = Asked::page(Systems::LIST, ValueConfig::default());
+        for (system, ranks) in System::ALL.iter().zip(ranks) {
+            ranks.extend(systems.rank(*system, moment, &asked, targets, masked)?);
+        }
+        cases.extend(targets.iter().map(|&target| Case {
+            user: moment.user,
+            target,
+            as_of: moment.as_of,
+            history: !moment.state.history().is_empty(),
+            warm: systems.is_warm(target),
+        }));
         Ok(())
+    }
+
+    fn report(
+        &self,
+        model: &Model,
+        dataset: &Dataset,
+        cases: &[Case],
+        ranks: &[Vec<Rank>],
+    ) -> Result<Report, EvaluationError> {
+        let bootstrap = Bootstrap { seed: self.seed, ..Bootstrap::default() };
+        let names: Vec<String> = System::ALL.iter().map(|system| system.name().to_owned()).collect();
+        let place = |system| System::ALL.iter().position(|&other| other == system).unwrap_or_default();
+        let compare: Vec<(usize, usize)> = [System::TowersExact, System::Funnel]
+            .into_iter()
+            .flat_map(|ours| {
+                [System::Popularity, System::RecentPopularity].map(|baseline| (place(ours), place(baseline)))
+            })
+            .collect();
+        let parts: [(&str, &dyn Fn(&Case) -> bool); 3] =
+            [("all", &|_| true), ("warm items", &|case| case.warm), ("without history", &|case| !case.history)];
+        let groups: Vec<Group> = parts
+            .into_iter()
+            .filter_map(|(name, include)| {
+                Group::of(name, cases, include, &names, ranks, &self.metrics, &compare, &bootstrap)
+            })
+            .collect();
+        if groups.is_empty() {
+            return Err(EvaluationError::NoCases { cut: self.cut });
+        }
+        let policy = match self.seen {
+            SeenItems::Allow => "seen items compete",
+            SeenItems::Mask => "seen items masked",
+        };
+        Ok(Report {
+            protocol: format!("global-time, cut at {}, {policy}", self.cut),
+            bundle: model.version().to_owned(),
+            source: dataset.info.source.clone(),
+            catalogue: model.bundle_items().len(),
+            bootstrap: (bootstrap.seed, bootstrap.draws),
+            groups,
+        })
     }
 
     fn draw(&self, total: usize) -> Option<HashSet<usize>> {
@@ -155,65 +212,5 @@ impl GlobalTime {
             }
         }
         Some(chosen)
-    }
-}
-
-// === impl Timeline ===
-
-impl Timeline {
-    fn read(dataset: &Dataset) -> Result<Self, EvaluationError> {
-        let (mut events, mut items) = (Vec::new(), Vec::new());
-        for batch in dataset.events()? {
-            for event in batch?.iter().filter(|event| event.event_type.is_interest()) {
-                let first = items.len() as u32;
-                items.extend(EventFacts::items(&event));
-                events.push(Compact {
-                    time: event.time,
-                    visitor: event.visitor(),
-                    key: event.key(),
-                    session: event.session(),
-                    event_type: event.event_type,
-                    items: first..items.len() as u32,
-                });
-            }
-        }
-        events.sort_by_key(|event| (event.time, event.visitor, event.key));
-        Ok(Self { events, items })
-    }
-
-    fn items(&self, event: &Compact) -> &[ItemKey] {
-        &self.items[event.items.start as usize..event.items.end as usize]
-    }
-}
-
-// === impl View ===
-
-impl EventFacts for View<'_> {
-    fn key(&self) -> EventKey {
-        self.0.key
-    }
-
-    fn event_type(&self) -> EventType {
-        self.0.event_type
-    }
-
-    fn time(&self) -> EventTime {
-        self.0.time
-    }
-
-    fn visitor(&self) -> VisitorKey {
-        self.0.visitor
-    }
-
-    fn user(&self) -> Option<UserKey> {
-        None
-    }
-
-    fn session(&self) -> Option<SessionTag> {
-        self.0.session
-    }
-
-    fn items(&self) -> impl Iterator<Item = ItemKey> {
-        self.1.iter().copied()
     }
 }

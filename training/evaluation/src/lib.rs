@@ -10,11 +10,13 @@
 mod bootstrap;
 mod global_time;
 mod metrics;
+mod replay;
 mod report;
 mod systems;
 
 pub use bootstrap::{Bootstrap, Estimate};
 pub use global_time::{Case, EvaluationError, GlobalTime, SeenItems};
 pub use metrics::{Metric, Rank, UnknownMetric, rank_of};
+pub use replay::{Moment, Replay};
 pub use report::{Comparison, Group, Report, Row};
 pub use systems::{System, Systems};

@@ -36,7 +36,7 @@ pub use history::{EventTag, HISTORY_MAX, HistoryEntry, SESSION_GAP_MS, SessionTa
 pub use keys::{KeyHasher, KeyMap, KeySet};
 pub use newest::NewestItem;
 pub use rank::{CandidateSignals, RANK_FEATURES, RANK_FEATURES_LEN, SourceSignal, rank_features};
-pub use state::{LoginLinks, UserState};
+pub use state::{CLOCK_SKEW_MS, LoginLinks, UserState};
 pub use taste::{ItemAttributes, Liking, SeenItem, Taste};
 pub use user::{GAP_BUCKETS, HistoryInput, UserFeatures, features_at, gap_bucket};
 pub use vocabulary::{Extension, ItemFeatures, Vocabulary, VocabularyConfig, VocabularyError};

@@ -37,8 +37,11 @@ pub struct LoginLinks {
     visitors: Vec<(VisitorKey, EventTime)>,
 }
 
+/// How far a shopper's clock may run ahead of ours: 5 minutes.
+pub const CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
+
 const ORDERS: &[EventType] = &[EventType::Purchase, EventType::Refund];
-const CART: &[EventType] = &[EventType::AddToCart, EventType::RemoveFromCart, EventType::Purchase];
+const CART: &[EventType] = &[EventType::AddToCart, EventType::RemoveFromCart];
 const DISMISSED: &[EventType] = &[EventType::Dismiss];
 
 // === impl UserState ===
@@ -122,9 +125,13 @@ impl UserState {
         self.orders.iter().filter(|entry| entry.event_type == EventType::Purchase)
     }
 
-    /// What lies in the cart, with the time at which it was last put there, by product.
+    /// What lies in the cart (put there, and neither taken out nor bought since), with the time at
+    /// which it was last put there, by product.
     pub fn cart(&self) -> impl Iterator<Item = &NewestItem> {
-        self.cart.iter().filter(|entry| entry.event_type == EventType::AddToCart)
+        self.cart.iter().filter(|entry| {
+            let bought = self.orders.get(entry.item).is_some_and(|order| order.time >= entry.time);
+            entry.event_type == EventType::AddToCart && !bought
+        })
     }
 
     /// What the user does not want to see, by product.
@@ -159,10 +166,13 @@ impl UserState {
     }
 
     /// The instant at which a request that arrives at `now` reads this state: `now`, or right after
-    /// the newest event, where the client's clock runs ahead of ours. So every event that has been
-    /// applied acts.
+    /// the newest entry of the history, where the shopper's clock runs ahead of ours. So the click
+    /// that was applied a moment ago acts. Entries more than [`CLOCK_SKEW_MS`] ahead wait.
     pub fn as_of(&self, now: EventTime) -> EventTime {
-        self.last_seen.map_or(now, |last| now.max(last.plus_millis(1)))
+        let soon = now.plus_millis(CLOCK_SKEW_MS);
+        let entries = self.history.partition_point(|entry| entry.time <= soon);
+        let newest = self.history[..entries].last();
+        newest.map_or(now, |entry| now.max(entry.time.plus_millis(1)))
     }
 
     /// The state as bytes: 16 to 18 bytes an entry of the history, 10 to 14 an entry of the other

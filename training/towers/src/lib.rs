@@ -12,10 +12,16 @@
 
 mod config;
 mod error;
+mod kernels;
+mod ops;
+mod parameters;
 mod ranker;
+mod sequences;
 mod towers;
 
 pub use config::{Encoder, RankerConfig, TowersConfig};
 pub use error::TowersError;
+pub use kernels::{bags::Bags, dropout::{Dropout, mix}, pool::Pool};
 pub use ranker::{Head, Ranker};
+pub use sequences::Sequences;
 pub use towers::{Towers, UserInput};

@@ -5,6 +5,8 @@ use endcap_clickstream::{
     check::{CheckOptions, Verdict, check},
 };
 
+use endcap_recommend::{Clock, SystemClock};
+
 use super::print;
 use crate::{
     cli::{CheckArgs, Output},
@@ -13,7 +15,7 @@ use crate::{
 
 pub fn run(args: CheckArgs, output: Output) -> Result<(), Failure> {
     let dataset = Dataset::open_many(&args.data)?;
-    let report = check(&dataset, &CheckOptions::default())?;
+    let report = check(&dataset, &CheckOptions { now: Some(SystemClock.now()), ..CheckOptions::default() })?;
     print(&report, output)?;
     match report.verdict {
         Verdict::Go => Ok(()),

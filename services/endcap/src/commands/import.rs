@@ -2,8 +2,9 @@
 
 use endcap_clickstream::{
     BadRowLimit,
-    import::{Format, ImportOptions, Mapping, import},
+    import::{CatalogueOptions, Format, ImportOptions, Mapping, import_observed},
 };
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::print;
 use crate::{
@@ -14,23 +15,42 @@ use crate::{
 pub fn run(args: ImportArgs, output: Output) -> Result<(), Failure> {
     if args.list {
         for format in Format::ALL {
-            println!("{:<16} {}", format.to_string(), format.description());
+            println!("{format:<15} {}", format.description());
         }
         return Ok(());
     }
-    let (Some(format), Some(input), Some(out)) = (args.format, args.input, args.out) else {
+    let (Some(format), Some(input), Some(out)) = (&args.format, &args.input, &args.out) else {
         return Err(Failure::Usage("give FORMAT, IN and --out DIR; `endcap import --list` lists the formats".into()));
     };
-    let format: Format = format.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
+    let format: Format = format.parse().map_err(usage)?;
     let options = ImportOptions {
+        source: args.source,
         max_bad_rows: bad_row_limit(&args.max_bad_rows)?,
-        mapping: Mapping::read(args.mapping.as_deref(), &args.map)?,
+        consent: !args.without_consent,
+        event_type: args.event_type.parse().map_err(usage)?,
+        mapping: Mapping::read(args.mapping.as_deref(), &args.map).map_err(usage)?,
         year: args.year,
-        ..ImportOptions::default()
+        catalogue: args.catalogue.as_deref().map(|text| catalogue(text, &args.catalogue_map)).transpose()?,
     };
-    let report = import(format, &options, &input, &out)?;
-    print(&report, output)?;
+    let bar = ProgressBar::new_spinner()
+        .with_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let report = import_observed(format, &options, input, out, &mut |progress| {
+        bar.set_message(format!("{} events, {} items, {} bad rows", progress.events, progress.items, progress.bad_rows));
+        bar.tick();
+    });
+    bar.finish_and_clear();
+    print(&report?, output)?;
     Ok(())
+}
+
+fn catalogue(text: &str, map: &[String]) -> Result<CatalogueOptions, Failure> {
+    let (format, input) =
+        text.split_once(':').ok_or_else(|| Failure::Usage(format!("--catalogue {text:?}: must be FORMAT:PATH")))?;
+    Ok(CatalogueOptions {
+        format: format.parse().map_err(usage)?,
+        input: input.into(),
+        mapping: Mapping::read(None, map).map_err(usage)?,
+    })
 }
 
 fn bad_row_limit(text: &str) -> Result<BadRowLimit, Failure> {
@@ -39,6 +59,10 @@ fn bad_row_limit(text: &str) -> Result<BadRowLimit, Failure> {
         number => number
             .parse()
             .map(BadRowLimit::AtMost)
-            .map_err(|_| Failure::Usage(format!("--max-bad-rows {number:?}: a number, or `unlimited`"))),
+            .map_err(|_| Failure::Usage(format!("--max-bad-rows {number:?}: must be a number, or `unlimited`"))),
     }
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
 }

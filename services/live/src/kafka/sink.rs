@@ -36,24 +36,34 @@ struct OnItsWay {
 // === impl KafkaSink ===
 
 impl KafkaSink {
-    /// A client for all topics. Connects in the background.
+    /// A client for messages that somebody waits for: they leave at once, and are given up after
+    /// `delivery_timeout_ms`.
     ///
     /// # Errors
     /// When a property or secret cannot be used.
-    pub fn new(config: &KafkaConfig) -> Result<Self, ConfigError> {
+    pub fn prompt(config: &KafkaConfig) -> Result<Self, ConfigError> {
+        Self::new(config, "0", config.delivery_timeout_ms)
+    }
+
+    /// A client for messages that nobody waits for: they travel together, and are given up after
+    /// `background_timeout_ms`.
+    ///
+    /// # Errors
+    /// When a property or secret cannot be used.
+    pub fn patient(config: &KafkaConfig) -> Result<Self, ConfigError> {
+        Self::new(config, "5", config.background_timeout_ms)
+    }
+
+    fn new(config: &KafkaConfig, linger_ms: &str, timeout_ms: u32) -> Result<Self, ConfigError> {
         let brokers: Arc<str> = config.brokers.as_str().into();
         let listener = Listener { topic: String::new(), connection: Arc::new(Connection::default()) };
         let mut client = config.client()?;
-        client
-            .set("enable.idempotence", "true")
-            .set("message.timeout.ms", config.delivery_timeout_ms.to_string());
-        // A message leaves at once; what comes while one is on its way travels together.
-        if !config.properties.0.contains_key("linger.ms") {
-            client.set("linger.ms", "0");
-        }
+        client.set("enable.idempotence", "true").set("message.timeout.ms", timeout_ms.to_string());
         // Memory is bounded whatever the broker does.
-        if !config.properties.0.contains_key("queue.buffering.max.kbytes") {
-            client.set("queue.buffering.max.kbytes", "65536");
+        for (name, value) in [("linger.ms", linger_ms), ("queue.buffering.max.kbytes", "65536")] {
+            if !config.properties.0.contains_key(name) {
+                client.set(name, value);
+            }
         }
         let producer = client
             .create_with_context(Reports { listener, brokers: brokers.clone() })

@@ -35,14 +35,17 @@ pub(super) fn read(input: &Input, importer: &mut Importer<'_>) -> Result<(), Cli
     let (kind, day) = (column("type")?, column("visit_datetime")?);
     let format = TimeFormat::Pattern("%Y-%m-%d".to_owned());
     while let Some(row) = table.next()? {
-        if let Ok(cells) = row.cells() && !types.contains_key(cells.get(kind)) {
+        if let Ok(cells) = row.cells()
+            && !types.contains_key(cells.get(kind))
+        {
             return Err(refuse_line(path, row.at.line, unknown_type(cells.get(kind))));
         }
         let event = row.cells().and_then(|cells| {
             let time = format
                 .read("visit_datetime", &format!("{year:04}-{}", cells.get(day)), UtcOffset::default())
                 .map_err(|_| BadRow(format!("visit_datetime: must be a month and a day of {year}")))?;
-            let mut event = origin.row(row.at).event(types[cells.get(kind)], time, VisitorId::new(cells.get(user))?)?;
+            let mut event =
+                origin.row(row.at).event(types[cells.get(kind)], time, VisitorId::new(cells.get(user))?)?;
             event.items.push(one(cells.get(item))?);
             Ok(event)
         });

@@ -23,7 +23,9 @@ pub(super) fn read(input: &Input, importer: &mut Importer<'_>) -> Result<(), Cli
     while lines.advance_to_text()? {
         let event = lines.text().and_then(|text| {
             let cells: Vec<_> = text.split('\t').collect();
-            let cells = cells.try_into().map_err(|_| BadRow("must be user, item, rating, time by tabs".to_owned()))?;
+            let cells = cells
+                .try_into()
+                .map_err(|_| BadRow("must be user, item, rating, time by tabs".to_owned()))?;
             rating(origin.row(lines.at()), cells)
         });
         importer.event(lines.at(), event, Part::All)?;

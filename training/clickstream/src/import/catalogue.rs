@@ -55,7 +55,8 @@ pub(super) fn csv(input: &Input, importer: &mut Importer<'_>) -> Result<(), Clic
             refuse(path, format!("the mapping names column `{column}`; the header has {}", header.join(", ")))
         })?;
         if columns.id.is_none() {
-            let reason = format!("no column for `id`: name one in the mapping; the header has {}", header.join(", "));
+            let reason =
+                format!("no column for `id`: name one in the mapping; the header has {}", header.join(", "));
             return Err(refuse(path, reason));
         }
         let unread = header.iter().enumerate().filter(|(i, _)| !used.contains(i));
@@ -71,8 +72,9 @@ pub(super) fn csv(input: &Input, importer: &mut Importer<'_>) -> Result<(), Clic
 /// Reads JSON lines.
 pub(super) fn jsonl(input: &Input, importer: &mut Importer<'_>) -> Result<(), ClickstreamError> {
     let mapping = importer.mapping;
-    let columns = ItemColumns::find(mapping, |names| Some(names.iter().map(|&name| name.to_owned()).collect()))
-        .map_err(|column: String| refuse(input.path(), column))?;
+    let columns =
+        ItemColumns::find(mapping, |names| Some(names.iter().map(|&name| name.to_owned()).collect()))
+            .map_err(|column: String| refuse(input.path(), column))?;
     for path in input.ending(&[".jsonl", ".ndjson", ".json"])? {
         importer.reading(path);
         let mut lines = Lines::open(path)?;
@@ -126,7 +128,10 @@ fn item<R: Row>(row: &R, columns: &ItemColumns<R::Column>, mapping: &Mapping) ->
         original_price: amount("original_price", &columns.original_price)?,
         cost: amount("cost", &columns.cost)?,
         currency: owned(&columns.currency),
-        availability: text(&columns.availability).map(|text| availability(&text)).transpose()?.unwrap_or_default(),
+        availability: text(&columns.availability)
+            .map(|text| availability(&text))
+            .transpose()?
+            .unwrap_or_default(),
         group_id: owned(&columns.group_id),
         tags: list(&columns.tags),
         attributes: attributes.collect(),

@@ -126,7 +126,8 @@ fn event_item(item: &Value) -> Result<EventItem, BadRow> {
 
 /// What an event says of an item.
 fn described(value: &Value, item: &Value) -> Result<Item, BadRow> {
-    let categories = ["item_category", "item_category2", "item_category3", "item_category4", "item_category5"];
+    let categories =
+        ["item_category", "item_category2", "item_category3", "item_category4", "item_category5"];
     let path: Vec<_> = categories.iter().map_while(|name| text(item, name)).collect();
     checked(Item {
         title: text(item, "item_name").map(Cow::into_owned),

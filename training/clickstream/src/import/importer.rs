@@ -124,10 +124,13 @@ impl<'a> Importer<'a> {
         self.note("the order of a visitor's events means nothing (ordered = false)");
     }
 
-    /// What a publisher's codes mean: `usual`, with the mapping's word on top.
-    pub(super) fn types(&self, usual: &[(&str, EventType)]) -> HashMap<String, EventType> {
-        let mut types: HashMap<_, _> = usual.iter().map(|(code, kind)| ((*code).to_owned(), *kind)).collect();
+    /// What a publisher's codes are taken to mean: `usual`, with the mapping's word on top. Noted.
+    pub(super) fn types(&mut self, usual: &[(&str, EventType)]) -> BTreeMap<String, EventType> {
+        let mut types: BTreeMap<_, _> =
+            usual.iter().map(|(code, kind)| ((*code).to_owned(), *kind)).collect();
         types.extend(self.mapping.event_types.clone());
+        let meanings: Vec<_> = types.iter().map(|(code, kind)| format!("{code} {kind}")).collect();
+        self.note(format!("types are taken as {}", meanings.join(", ")));
         types
     }
 
@@ -157,7 +160,8 @@ impl<'a> Importer<'a> {
         self.tick();
         let event = match event {
             Ok(event) if event.event_type.needs_items() && event.items.is_empty() => {
-                return self.bad_row(at, BadRow(format!("item_id: must not be empty for {}", event.event_type)));
+                return self
+                    .bad_row(at, BadRow(format!("item_id: must not be empty for {}", event.event_type)));
             }
             Ok(event) => event,
             Err(reason) => return self.bad_row(at, reason),
@@ -235,7 +239,9 @@ impl<'a> Importer<'a> {
     pub(super) fn finish(mut self, input: &Path) -> Result<ImportReport, ClickstreamError> {
         if self.report.events == 0 && self.listed.is_empty() {
             let reason = match self.bad_rows.finish()?.by_reason.iter().max_by_key(|(_, count)| **count) {
-                Some((reason, _)) => format!("no row could be taken as `{}`; most often: {reason}", self.report.format),
+                Some((reason, _)) => {
+                    format!("no row could be taken as `{}`; most often: {reason}", self.report.format)
+                }
                 None => format!("nothing to import as `{}`", self.report.format),
             };
             return Err(input::refuse(input, reason));

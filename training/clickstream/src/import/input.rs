@@ -59,7 +59,9 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, ClickstreamError> {
     const BUFFER_BYTES: usize = 256 << 10;
     let file = File::open(path).map_err(failed(path, "open"))?;
     let reader: Box<dyn Read> = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file))),
+        Some("gz") => {
+            Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, file)))
+        }
         Some("zst") => Box::new(zstd::stream::read::Decoder::new(file).map_err(failed(path, "decompress"))?),
         _ => Box::new(file),
     };
@@ -129,7 +131,10 @@ impl Input {
         if self.folder {
             let names: Vec<_> = self.files.iter().take(20).map(|path| name(path)).collect();
             let found = if names.is_empty() { "no file".to_owned() } else { names.join(", ") };
-            refuse(&self.path, format!("no {wanted} in this folder (also looked for .gz and .zst); found {found}"))
+            refuse(
+                &self.path,
+                format!("no {wanted} in this folder (also looked for .gz and .zst); found {found}"),
+            )
         } else {
             refuse(&self.path, format!("must be a folder that holds {wanted}"))
         }

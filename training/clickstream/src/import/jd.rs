@@ -32,12 +32,15 @@ pub(super) fn read(input: &Input, importer: &mut Importer<'_>) -> Result<(), Cli
     let (time, user, item) = (column("action_time")?, column("user_id")?, column("sku_id")?);
     let (kind, session) = (column("type")?, column("sessionId")?);
     while let Some(row) = table.next()? {
-        if let Ok(cells) = row.cells() && !types.contains_key(cells.get(kind)) {
+        if let Ok(cells) = row.cells()
+            && !types.contains_key(cells.get(kind))
+        {
             return Err(refuse_line(path, row.at.line, unknown_type(cells.get(kind))));
         }
         let event = row.cells().and_then(|cells| {
             let time = TimeFormat::Auto.read("action_time", cells.get(time), UtcOffset::default())?;
-            let mut event = origin.row(row.at).event(types[cells.get(kind)], time, VisitorId::new(cells.get(user))?)?;
+            let mut event =
+                origin.row(row.at).event(types[cells.get(kind)], time, VisitorId::new(cells.get(user))?)?;
             event.session_id = Some(cells.get(session).to_owned()).filter(|session| !session.is_empty());
             event.items.push(one(cells.get(item))?);
             Ok(event)

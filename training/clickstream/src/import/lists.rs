@@ -165,7 +165,8 @@ fn test_pairs(path: &Path, importer: &mut Importer<'_>) -> Result<(), Clickstrea
         let at = lines.at();
         let case = lines.text().and_then(|text| {
             let (target, history) = text.split_once('\t').unwrap_or((text, ""));
-            let case: Vec<_> = history.split_whitespace().chain([target.trim()]).map(one).collect::<Result<_, _>>()?;
+            let case: Vec<_> =
+                history.split_whitespace().chain([target.trim()]).map(one).collect::<Result<_, _>>()?;
             if case.len() < 2 { Err(BadRow("must be: target, tab, history".to_owned())) } else { Ok(case) }
         });
         match case {

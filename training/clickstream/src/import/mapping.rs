@@ -134,7 +134,8 @@ impl Mapping {
     /// by the import.
     pub fn set(&mut self, pair: &str) -> Result<(), MappingError> {
         let refuse = |reason: String| MappingError::Pair { pair: pair.to_owned(), reason };
-        let Some((key, value)) = pair.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
+        let Some((key, value)) =
+            pair.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
         else {
             return Err(refuse("must be key=value".to_owned()));
         };
@@ -288,7 +289,11 @@ mod tests {
         assert_eq!(read(toml), mapping);
         assert_eq!(read(&toml::to_string(&mapping).unwrap()), mapping, "and survives a round trip");
         std::fs::write(&path, toml).unwrap();
-        assert_eq!(Mapping::read(Some(&path), &["delimiter=,"]).unwrap().delimiter, Some(','), "pairs are on top");
+        assert_eq!(
+            Mapping::read(Some(&path), &["delimiter=,"]).unwrap().delimiter,
+            Some(','),
+            "pairs are on top"
+        );
     }
 
     #[test]
@@ -302,11 +307,16 @@ mod tests {
         let path = dir.path().join("mapping.toml");
         let read = || Mapping::read(Some(&path), &[""; 0]).unwrap_err().to_string();
         assert!(read().contains("mapping.toml: cannot read the column mapping: "));
-        std::fs::write(&path, "colums = 1").unwrap();
-        assert!(read().contains("mapping.toml: column mapping: ") && read().contains("unknown field `colums`"));
+        std::fs::write(&path, "column = 1").unwrap();
+        assert!(
+            read().contains("mapping.toml: column mapping: ") && read().contains("unknown field `column`")
+        );
         mapping.set("visitr_id=uid").unwrap();
         let message = mapping.check(Format::Csv).unwrap_err().to_string();
-        assert!(message.contains("`csv` has no field `visitr_id`; its fields are event_id, event_type,"), "{message}");
+        assert!(
+            message.contains("`csv` has no field `visitr_id`; its fields are event_id, event_type,"),
+            "{message}"
+        );
         let message = mapping.check(Format::Jd).unwrap_err().to_string();
         assert_eq!(message, "column mapping: `jd` has no field `visitr_id`: its columns are fixed");
     }

@@ -27,7 +27,8 @@ pub(super) fn read(input: &Input, importer: &mut Importer<'_>) -> Result<(), Cli
     for path in input.ending(&[".xml", ".rss", ".atom", ".tsv", ".txt"])? {
         importer.reading(path);
         let mut reader = open(path)?;
-        let bytes = reader.fill_buf().map_err(|error| refuse_line(path, 1, format!("cannot be read: {error}")))?;
+        let bytes =
+            reader.fill_buf().map_err(|error| refuse_line(path, 1, format!("cannot be read: {error}")))?;
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
         if text.starts_with(b"<") { xml(path, reader, importer)? } else { tsv(path, importer)? }
     }
@@ -66,7 +67,9 @@ fn xml(path: &Path, reader: Box<dyn BufRead>, importer: &mut Importer<'_>) -> Re
         }
         let event = match xml.read_event_into(&mut buffer) {
             Ok(event) => event,
-            Err(error) => return Err(refuse_line(path, xml.get_ref().line, format!("no sound XML: {error}"))),
+            Err(error) => {
+                return Err(refuse_line(path, xml.get_ref().line, format!("no sound XML: {error}")));
+            }
         };
         match event {
             Xml::Eof if depth == 0 => break,
@@ -85,7 +88,11 @@ fn xml(path: &Path, reader: Box<dyn BufRead>, importer: &mut Importer<'_>) -> Re
             }
             Xml::End(_) if depth == 1 => {
                 depth = 0;
-                let raw = fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("\t");
+                let raw = fields
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect::<Vec<_>>()
+                    .join("\t");
                 fields.sort_by_key(|(name, _)| !name.contains(':'));
                 let item = item(fields.iter().map(|(name, value)| (plain(name), value.trim())), &mut unread);
                 importer.item(At { line, raw: raw.as_bytes() }, item)?;
@@ -153,7 +160,8 @@ fn item<'a>(
     }
     let expire = single.get("expiration_date");
     let expire = expire.map(|text| TimeFormat::Auto.read("expiration_date", text, UtcOffset::default()));
-    let attributes = ATTRIBUTES.iter().filter_map(|&name| Some((name.to_owned(), Attribute::Text(text(name)?))));
+    let attributes =
+        ATTRIBUTES.iter().filter_map(|&name| Some((name.to_owned(), Attribute::Text(text(name)?))));
     checked(Item {
         title: text("title"),
         categories,
@@ -162,7 +170,11 @@ fn item<'a>(
         original_price: sale.as_ref().and(price.as_ref()).map(|(price, _)| *price),
         cost: amount("cost_of_goods_sold")?.map(|(cost, _)| cost),
         currency: price.map(|(_, currency)| currency),
-        availability: single.get("availability").map(|text| availability(text)).transpose()?.unwrap_or_default(),
+        availability: single
+            .get("availability")
+            .map(|text| availability(text))
+            .transpose()?
+            .unwrap_or_default(),
         group_id: text("item_group_id"),
         tags,
         attributes: attributes.collect(),
@@ -196,8 +208,18 @@ const READ: &[&str] = &[
 ];
 
 /// Names that become an attribute.
-const ATTRIBUTES: &[&str] =
-    &["age_group", "color", "condition", "gender", "google_product_category", "gtin", "material", "mpn", "pattern", "size"];
+const ATTRIBUTES: &[&str] = &[
+    "age_group",
+    "color",
+    "condition",
+    "gender",
+    "google_product_category",
+    "gtin",
+    "material",
+    "mpn",
+    "pattern",
+    "size",
+];
 
 /// Counts lines, and ends a file in which a product does not end.
 struct Metered {
@@ -221,7 +243,10 @@ impl Read for Metered {
 impl BufRead for Metered {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.left == 0 {
-            return Err(io::Error::other(format!("more than {} MiB without the end of a product", MAX_LINE_BYTES >> 20)));
+            return Err(io::Error::other(format!(
+                "more than {} MiB without the end of a product",
+                MAX_LINE_BYTES >> 20
+            )));
         }
         let bytes = self.reader.fill_buf()?;
         Ok(&bytes[..bytes.len().min(self.left)])

@@ -141,7 +141,9 @@ pub fn import_observed(
     check(format, &options.mapping, input)?;
     let source = Input::open(input)?;
     let beside = match &options.catalogue {
-        Some(CatalogueOptions { format: other, input, .. }) if format.is_catalogue() || !other.is_catalogue() => {
+        Some(CatalogueOptions { format: other, input, .. })
+            if format.is_catalogue() || !other.is_catalogue() =>
+        {
             let reason = format!("`{other}` cannot be the catalogue beside `{format}`");
             return Err(input::refuse(input, reason));
         }
@@ -275,6 +277,19 @@ mod tests {
         }
         assert_eq!("alibaba-brand".parse(), Ok(Format::AlibabaBrand));
         let message = "orders".parse::<Format>().unwrap_err().to_string();
-        assert!(message.starts_with("unknown format \"orders\"; the formats are csv, jsonl, ga4"), "{message}");
+        assert!(
+            message.starts_with("unknown format \"orders\"; the formats are csv, jsonl, ga4"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_documentation_names_every_format_and_field() {
+        let docs = include_str!("../../../../docs/import.md");
+        let formats = Format::ALL.iter().map(|format| format.as_str());
+        let fields = rows::EventColumns::<()>::FIELDS.iter().chain(catalogue::ItemColumns::<()>::FIELDS);
+        for name in formats.chain(fields.copied()) {
+            assert!(docs.contains(&format!("`{name}`")), "docs/import.md does not name `{name}`");
+        }
     }
 }

@@ -100,7 +100,10 @@ impl fmt::Display for ImportReport {
         }
         line("visitors", grouped(self.visitors))?;
         let kind = if self.catalogue { "in the catalogue" } else { "bare ids, the source has no catalogue" };
-        line("items", format!("{} ({kind}), {} in events", grouped(self.items), grouped(self.items_in_events)))?;
+        line(
+            "items",
+            format!("{} ({kind}), {} in events", grouped(self.items), grouped(self.items_in_events)),
+        )?;
         if let (Some(first), Some(last)) = (self.first_time, self.last_time) {
             line(
                 "time",

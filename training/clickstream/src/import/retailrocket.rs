@@ -26,7 +26,8 @@ const MAX_DEPTH: usize = 64;
 /// Reads the folder, or `events.csv` alone.
 pub(super) fn read(input: &Input, importer: &mut Importer<'_>) -> Result<(), ClickstreamError> {
     events(input.main(&["events.csv"])?, importer)?;
-    let parents = input.find(&["category_tree.csv"]).map(|path| tree(path, importer)).transpose()?.unwrap_or_default();
+    let parents =
+        input.find(&["category_tree.csv"]).map(|path| tree(path, importer)).transpose()?.unwrap_or_default();
     let mut items = BTreeMap::new();
     for path in input.all(|name| name.starts_with("item_properties") && name.ends_with(".csv")) {
         properties(path, importer, &mut items)?;
@@ -55,7 +56,8 @@ fn events(path: &Path, importer: &mut Importer<'_>) -> Result<(), ClickstreamErr
             let mut event = origin.row(row.at).event(kind, time, VisitorId::new(cells.get(visitor))?)?;
             event.items.push(one(cells.get(item))?);
             let id = cells.get(transaction);
-            event.transaction = (!id.is_empty()).then(|| Transaction { id: id.to_owned(), ..Transaction::default() });
+            event.transaction =
+                (!id.is_empty()).then(|| Transaction { id: id.to_owned(), ..Transaction::default() });
             Ok(event)
         });
         importer.event(row.at, event, Part::All)?;

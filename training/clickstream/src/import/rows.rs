@@ -61,15 +61,22 @@ pub(super) fn csv(input: &Input, importer: &mut Importer<'_>) -> Result<(), Clic
         let columns = columns.map_err(|column| {
             refuse(path, format!("the mapping names column `{column}`; the header has {}", header.join(", ")))
         })?;
-        for (field, found) in [("time", columns.time.is_some()), ("visitor_id", columns.visitor_id.is_some())] {
+        for (field, found) in [("time", columns.time.is_some()), ("visitor_id", columns.visitor_id.is_some())]
+        {
             if !found {
-                let reason =
-                    format!("no column for `{field}`: name one in the mapping; the header has {}", header.join(", "));
+                let reason = format!(
+                    "no column for `{field}`: name one in the mapping; the header has {}",
+                    header.join(", ")
+                );
                 return Err(refuse(path, reason));
             }
         }
         if columns.event_type.is_none() {
-            importer.note(format!("{} has no column of event types: all are {}", name(path), importer.options.event_type));
+            importer.note(format!(
+                "{} has no column of event types: all are {}",
+                name(path),
+                importer.options.event_type
+            ));
         }
         let unread = header.iter().enumerate().filter(|(i, _)| !used.contains(i));
         importer.unread(unread.map(|(_, column)| column.clone()).collect::<Vec<_>>());
@@ -87,8 +94,10 @@ pub(super) fn csv(input: &Input, importer: &mut Importer<'_>) -> Result<(), Clic
 
 /// Reads JSON lines.
 pub(super) fn jsonl(input: &Input, importer: &mut Importer<'_>) -> Result<(), ClickstreamError> {
-    let columns = EventColumns::find(importer.mapping, |names| Some(names.iter().map(|&name| name.to_owned()).collect()))
-        .map_err(|column: String| refuse(input.path(), column))?;
+    let columns = EventColumns::find(importer.mapping, |names| {
+        Some(names.iter().map(|&name| name.to_owned()).collect())
+    })
+    .map_err(|column: String| refuse(input.path(), column))?;
     for path in input.ending(&[".jsonl", ".ndjson", ".json"])? {
         let origin = importer.reading(path);
         let mut lines = Lines::open(path)?;
@@ -99,7 +108,8 @@ pub(super) fn jsonl(input: &Input, importer: &mut Importer<'_>) -> Result<(), Cl
                 let items = json_items(&row, &columns)?;
                 let mut event = event(&row, &columns, items, origin.row(at), importer)?;
                 if let Some(Value::Object(attributes)) = value.get("attributes") {
-                    let attributes = attributes.iter().filter_map(|(name, value)| Some((name, scalar(value)?)));
+                    let attributes =
+                        attributes.iter().filter_map(|(name, value)| Some((name, scalar(value)?)));
                     event.attributes.extend(attributes.map(|(name, text)| (name.clone(), text.into_owned())));
                 }
                 Ok(event)
@@ -125,7 +135,9 @@ pub(super) fn delimiter(mapping: &Mapping, path: &std::path::Path) -> Result<u8,
         None if name(path).ends_with(".tsv") => Ok(b'\t'),
         None => Ok(b','),
         Some(delimiter) if delimiter.is_ascii() => Ok(delimiter as u8),
-        Some(delimiter) => Err(refuse(path, format!("the delimiter must be an ASCII character, is {delimiter:?}"))),
+        Some(delimiter) => {
+            Err(refuse(path, format!("the delimiter must be an ASCII character, is {delimiter:?}")))
+        }
     }
 }
 
@@ -221,7 +233,9 @@ fn event<R: Row>(
 pub(super) fn event_type(mapping: &Mapping, word: &str) -> Result<EventType, BadRow> {
     mapping.event_type(word).ok_or_else(|| {
         let word: String = word.chars().take(40).collect();
-        BadRow(format!("event_type: unknown {word:?}; the mapping can say what it stands for (type.WORD=EVENT_TYPE)"))
+        BadRow(format!(
+            "event_type: unknown {word:?}; the mapping can say what it stands for (type.WORD=EVENT_TYPE)"
+        ))
     })
 }
 

@@ -14,7 +14,7 @@ use endcap_proto::{Event, EventTime};
 
 use crate::{ClickstreamError, EventBatch, EventReader, EventWriter};
 
-/// Events and items of a run: some 100 MiB.
+/// Events, items and attributes of a run: some 100 MiB.
 pub(super) const RUN_ENTRIES: usize = 1 << 18;
 
 /// Events on their way into order.
@@ -22,7 +22,7 @@ pub(super) struct InTime {
     dir: PathBuf,
     limit: usize,
     run: Vec<Event>,
-    /// Events and items in `run`.
+    /// Events, items and attributes in `run`.
     entries: usize,
     files: Vec<PathBuf>,
 }
@@ -42,7 +42,7 @@ impl InTime {
 
     /// Takes an event.
     pub(super) fn push(&mut self, event: Event) -> Result<(), ClickstreamError> {
-        self.entries += 1 + event.items.len();
+        self.entries += 1 + event.items.len() + event.attributes.len();
         self.run.push(event);
         if self.entries >= self.limit { self.spill() } else { Ok(()) }
     }
@@ -53,7 +53,7 @@ impl InTime {
         mut take: impl FnMut(&Event) -> Result<(), ClickstreamError>,
     ) -> Result<(), ClickstreamError> {
         if self.files.is_empty() {
-            self.run.sort_by_key(|event| event.time);
+            self.run.sort_by_cached_key(|event| event.time);
             return self.run.iter().try_for_each(take);
         }
         self.spill()?;
@@ -86,7 +86,7 @@ impl InTime {
             action: "create",
             source,
         })?;
-        self.run.sort_by_key(|event| event.time);
+        self.run.sort_by_cached_key(|event| event.time);
         let path = self.dir.join(format!("{:06}.arrows", self.files.len()));
         let mut writer = EventWriter::create(&path)?;
         for event in self.run.drain(..) {

@@ -282,7 +282,8 @@ mod tests {
         let mut table = Table::open(&path, b',').unwrap();
         let mut rows = Vec::new();
         while let Some(row) = table.next().unwrap() {
-            let cells = row.cells().map(|cells| cells.iter().map(str::to_owned).collect()).map_err(|bad| bad.0);
+            let cells =
+                row.cells().map(|cells| cells.iter().map(str::to_owned).collect()).map_err(|bad| bad.0);
             rows.push((row.at.line, cells));
         }
         rows
@@ -297,11 +298,7 @@ mod tests {
         let rows = read("a,b\r\n1,\"x, \"\"y\"\"\"\r\n\r\n\"two\r\nlines\",2\r\n5\" pipe,\n");
         assert_eq!(
             rows,
-            [
-                (2, cells(&["1", "x, \"y\""])),
-                (4, cells(&["two\nlines", "2"])),
-                (6, cells(&["5\" pipe", ""])),
-            ]
+            [(2, cells(&["1", "x, \"y\""])), (4, cells(&["two\nlines", "2"])), (6, cells(&["5\" pipe", ""])),]
         );
     }
 
@@ -330,7 +327,9 @@ mod tests {
 
     #[test]
     fn json_members_are_found_by_path() {
-        let value: Value = serde_json::from_str(r#"{"a.b": 1, "c": {"d": {"e": " x "}, "n": null}, "l": ["p", 2]}"#).unwrap();
+        let value: Value =
+            serde_json::from_str(r#"{"a.b": 1, "c": {"d": {"e": " x "}, "n": null}, "l": ["p", 2]}"#)
+                .unwrap();
         let row = JsonRow(&value);
         let text = |path: &str| row.text(&vec![path.to_owned()]).map(Cow::into_owned);
         assert_eq!(text("a.b").as_deref(), Some("1"));

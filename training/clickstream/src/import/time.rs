@@ -54,7 +54,8 @@ impl FromStr for TimeFormat {
             "rfc3339" => Self::Rfc3339,
             pattern if pattern.contains('%') => Self::Pattern(pattern.to_owned()),
             _ => {
-                let wanted = "time format: it is auto, s, ms, us, rfc3339 or a pattern such as %Y-%m-%d %H:%M:%S";
+                let wanted =
+                    "time format: it is auto, s, ms, us, rfc3339 or a pattern such as %Y-%m-%d %H:%M:%S";
                 return Err(UnknownTimeFormat(text.to_owned(), wanted));
             }
         })

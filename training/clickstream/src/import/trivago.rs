@@ -10,24 +10,19 @@
 //!
 //! What was done in trivago's words is the attribute `action`.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
-use arrow::{
-    array::{Array, RecordBatch, StringArray},
-    compute::cast,
-    datatypes::DataType,
-};
+use arrow::array::Array;
 use endcap_proto::{Event, EventItem, EventType, Item, ItemId, VisitorId};
-use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use super::{
     TimeFormat, UtcOffset,
     catalogue::id_fault,
     importer::{At, BadRow, Importer, Origin, one},
-    input::{Input, refuse},
+    input::Input,
     table::{Table, number},
 };
-use crate::{ClickstreamError, Part};
+use crate::{ClickstreamError, Part, columns::Columns, file::RecordReader, schema::Contract};
 
 const COLUMNS: [&str; 12] = [
     "user_id",
@@ -57,7 +52,9 @@ pub(super) fn read(input: &Input, importer: &mut Importer<'_>) -> Result<(), Cli
     for path in parquet {
         columnar(path, importer)?;
     }
-    if input.file().is_none() && let Some(path) = input.find(&["item_metadata.csv"]) {
+    if input.file().is_none()
+        && let Some(path) = input.find(&["item_metadata.csv"])
+    {
         metadata(path, importer)?;
     }
     Ok(())
@@ -81,35 +78,26 @@ fn csv(path: &Path, importer: &mut Importer<'_>) -> Result<(), ClickstreamError>
 
 fn columnar(path: &Path, importer: &mut Importer<'_>) -> Result<(), ClickstreamError> {
     let origin = importer.reading(path);
-    let unreadable = |error: &dyn std::fmt::Display| refuse(path, format!("no sound Parquet file: {error}"));
-    let file = File::open(path).map_err(|source| ClickstreamError::Io { path: path.to_owned(), action: "open", source })?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(&error))?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
-    let reader = builder.with_projection(mask).with_batch_size(8192).build().map_err(|error| unreadable(&error))?;
+    let contract = Contract::of_texts("trivago", &COLUMNS);
     let mut line = 0;
-    for batch in reader {
-        let batch = batch.map_err(|error| unreadable(&error))?;
-        let columns = texts(&batch).map_err(|reason| refuse(path, reason))?;
+    for batch in RecordReader::open(path, &contract)? {
+        let (number, batch) = batch?;
+        let columns = Columns::new(path, number, &batch, &contract);
+        let mut texts = Vec::with_capacity(COLUMNS.len());
+        for name in COLUMNS {
+            texts.push(columns.text(name)?);
+        }
         for row in 0..batch.num_rows() {
             line += 1;
-            let cells = columns.each_ref().map(|column| if column.is_null(row) { "" } else { column.value(row) });
+            let cells: [&str; COLUMNS.len()] = std::array::from_fn(|i| match &texts[i] {
+                Some(text) if text.is_valid(row) => text.value(row),
+                _ => "",
+            });
             let raw = cells.join("\t");
             take(importer, At { line, raw: raw.as_bytes() }, origin, cells)?;
         }
     }
     Ok(())
-}
-
-/// The columns as text, in the order of [`COLUMNS`].
-fn texts(batch: &RecordBatch) -> Result<[StringArray; COLUMNS.len()], String> {
-    let text = |name: &str| {
-        let column = batch.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"))?;
-        let column = cast(column, &DataType::Utf8).map_err(|error| format!("column `{name}`: {error}"))?;
-        let text = column.as_any().downcast_ref::<StringArray>().cloned();
-        text.ok_or_else(|| format!("column `{name}` must be text or numbers"))
-    };
-    let columns = COLUMNS.iter().map(|name| text(name)).collect::<Result<Vec<_>, _>>()?;
-    columns.try_into().map_err(|_| "too few columns".to_owned())
 }
 
 fn take(
@@ -119,19 +107,24 @@ fn take(
     cells: [&str; COLUMNS.len()],
 ) -> Result<(), ClickstreamError> {
     let [action, reference] = [cells[ACTION], cells[REFERENCE]];
-    if reference == "unknown" && ["clickout", "interaction", "search for item"].iter().any(|kind| action.starts_with(kind)) {
+    if reference == "unknown"
+        && ["clickout", "interaction", "search for item"].iter().any(|kind| action.starts_with(kind))
+    {
         importer.skip("action on an item that the source calls unknown");
         return Ok(());
     }
     match events(at, origin, cells) {
-        Ok(events) => events.into_iter().flatten().try_for_each(|event| importer.event(at, Ok(event), Part::All)),
+        Ok(events) => {
+            events.into_iter().flatten().try_for_each(|event| importer.event(at, Ok(event), Part::All))
+        }
         Err(bad) => importer.bad_row(at, bad),
     }
 }
 
 /// The impression, where there is one, and the action.
 fn events(at: At<'_>, origin: Origin, cells: [&str; COLUMNS.len()]) -> Result<[Option<Event>; 2], BadRow> {
-    let [user, session, time, step, action, reference, platform, city, device, filters, impressions, prices] = cells;
+    let [user, session, time, step, action, reference, platform, city, device, filters, impressions, prices] =
+        cells;
     let time = TimeFormat::Seconds.read("timestamp", time, UtcOffset::default())?;
     let visitor = VisitorId::new(user)?;
     let mut origin = origin.row(at);
@@ -153,16 +146,24 @@ fn events(at: At<'_>, origin: Origin, cells: [&str; COLUMNS.len()]) -> Result<[O
             let token = Some(format!("{session}/{step}"));
             let slate = slate(impressions, prices)?;
             let chosen = named()?;
-            let chosen = slate.iter().find(|shown| shown.item_id == chosen.item_id).cloned().unwrap_or(chosen);
+            let chosen =
+                slate.iter().find(|shown| shown.item_id == chosen.item_id).cloned().unwrap_or(chosen);
             let impression = if slate.is_empty() {
                 None
             } else {
-                Some(Event { items: slate, attribution_token: token.clone(), ..event(EventType::Impression)? })
+                Some(Event {
+                    items: slate,
+                    attribution_token: token.clone(),
+                    ..event(EventType::Impression)?
+                })
             };
             let click = Event { items: vec![chosen], attribution_token: token, ..event(EventType::Click)? };
             Ok([impression, Some(click)])
         }
-        "interaction item image" | "interaction item info" | "interaction item rating" | "interaction item deals" => {
+        "interaction item image"
+        | "interaction item info"
+        | "interaction item rating"
+        | "interaction item deals" => {
             Ok([None, Some(Event { items: vec![named()?], ..event(EventType::View)? })])
         }
         "search for item" => Ok([None, Some(Event { items: vec![named()?], ..event(EventType::Search)? })]),

@@ -7,8 +7,14 @@ use crate::source::Source;
 
 /// A format, the names of its files, and sound contents of each.
 const SOUND: &[(Format, &[(&str, &str)])] = &[
-    (Format::Csv, &[("a.csv", "type,time,visitor_id,item_id,unit_price\nview,1,v,\"a,\"\"b\",2.5\nsearch,2,v,,\n")]),
-    (Format::Jsonl, &[("a.jsonl", r#"{"type":"view","time":1,"visitor_id":"v","items":[{"item_id":"a","quantity":2}]}"#)]),
+    (
+        Format::Csv,
+        &[("a.csv", "type,time,visitor_id,item_id,unit_price\nview,1,v,\"a,\"\"b\",2.5\nsearch,2,v,,\n")],
+    ),
+    (
+        Format::Jsonl,
+        &[("a.jsonl", r#"{"type":"view","time":1,"visitor_id":"v","items":[{"item_id":"a","quantity":2}]}"#)],
+    ),
     (
         Format::Ga4,
         &[(
@@ -17,10 +23,16 @@ const SOUND: &[(Format, &[(&str, &str)])] = &[
         )],
     ),
     (Format::ItemsCsv, &[("a.csv", "id,title,price,embedding,publish_time\na,Boot,2,0.5 1,2026-01-01\n")]),
-    (Format::ItemsJsonl, &[("a.jsonl", r#"{"id":"a","categories":["x > y"],"attributes":{"b":{"number":2}}}"#)]),
+    (
+        Format::ItemsJsonl,
+        &[("a.jsonl", r#"{"id":"a","categories":["x > y"],"attributes":{"b":{"number":2}}}"#)],
+    ),
     (
         Format::Merchant,
-        &[("a.xml", "<rss><item><g:id>a</g:id><title>B &amp; <![CDATA[<c>]]>&#33;</title><g:price>1 EUR</g:price></item></rss>")],
+        &[(
+            "a.xml",
+            "<rss><item><g:id>a</g:id><title>B &amp; <![CDATA[<c>]]>&#33;</title><g:price>1 EUR</g:price></item></rss>",
+        )],
     ),
     (Format::Merchant, &[("a.tsv", "id\ttitle\tprice\na\tBoot\t1 EUR\n")]),
     (Format::Sessions, &[("train_sessions.txt", "1 2 1\n3\n"), ("test_pairs.tsv", "3\t1 2\n2\t1\n")]),
@@ -43,7 +55,10 @@ const SOUND: &[(Format, &[(&str, &str)])] = &[
         ],
     ),
     (Format::AmazonTimed, &[("user_item.dat", "1\t2\t5\t1386201600\n"), ("item_brand.dat", "2,3\n")]),
-    (Format::Jd, &[("train.csv", "action_time,user_id,sku_id,type,sessionId\n2018-03-01 00:00:06,1,2,1,3\n")]),
+    (
+        Format::Jd,
+        &[("train.csv", "action_time,user_id,sku_id,type,sessionId\n2018-03-01 00:00:06,1,2,1,3\n")],
+    ),
     (Format::AlibabaBrand, &[("t_alibaba_data.csv", "user_id,brand_id,type,visit_datetime\n1,2,0,6-4\n")]),
     (
         Format::Trivago,
@@ -72,6 +87,26 @@ const BYTES: &[u8] = b"\0\n\r\t \",:;.-+|<>&/{}[]\\0189aeN\xc3\xff";
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn mangled_parquet_is_imported_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        length in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+    ) {
+        let source = Source::of(&[]);
+        let mut bytes = crate::public::trivago_parquet();
+        for (place, byte) in edits {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Some(length) = length {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        source.write("a.parquet", &bytes);
+        if let Err(error) = import(Format::Trivago, &options(), &source.path("in"), &source.path("out")) {
+            prop_assert!(error.to_string().contains("in/a.parquet") || error.to_string().contains("trivago"), "{error}");
+        }
+    }
+
     #[test]
     fn mangled_files_are_imported_or_refused(
         which in 0..SOUND.len(),

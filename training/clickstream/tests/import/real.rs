@@ -28,7 +28,12 @@ fn data(name: &str) -> Option<PathBuf> {
 type Counts = [u64; 4];
 
 /// Imports a folder in which no row may be bad, reads the events back, and compares the counts.
-fn counts(name: &str, format: Format, options: ImportOptions, want: Counts) -> Option<(ImportReport, Dataset, TempDir)> {
+fn counts(
+    name: &str,
+    format: Format,
+    options: ImportOptions,
+    want: Counts,
+) -> Option<(ImportReport, Dataset, TempDir)> {
     let input = data(name)?;
     let out = tempfile::tempdir().unwrap();
     let options = ImportOptions { max_bad_rows: BadRowLimit::AtMost(0), ..options };
@@ -96,7 +101,9 @@ fn trivago() {
 
 #[test]
 fn jd() {
-    let Some((report, ..)) = counts("jd", Format::Jd, plain(), [27_183, 3520, 12_195, 12_195]) else { return };
+    let Some((report, ..)) = counts("jd", Format::Jd, plain(), [27_183, 3520, 12_195, 12_195]) else {
+        return;
+    };
     let types: Vec<_> = report.events_by_type.values().copied().collect();
     assert_eq!(types, [24_365, 448, 1906, 464], "view, add_to_wishlist, purchase, rate");
 }

@@ -1,11 +1,11 @@
 //! Imports of what a shop has: its own logs and catalogues, GA4's export, a Merchant feed.
 
+use crate::source::{Imported, Source, bytes, read_back};
 use endcap_clickstream::{
     BadRowLimit, TimeKind,
     import::{CatalogueOptions, Format, ImportOptions, Mapping, import, import_observed},
 };
 use endcap_proto::{Attribute, Availability, EventTime, EventType, Item, ItemId};
-use crate::source::{Imported, Source, bytes, read_back};
 
 fn options(pairs: &[&str]) -> ImportOptions {
     let mut mapping = Mapping::default();
@@ -38,7 +38,11 @@ fn a_csv_with_the_contracts_names_needs_no_mapping() {
     );
     let [view, cart, purchase, search] = &shop.events[..] else { panic!() };
     assert_eq!((view.event_id.as_str(), view.attributes["colour"].as_str()), ("e1", "rot"));
-    assert_eq!((view.consent, cart.consent, purchase.consent), (true, true, false), "consent is given unless denied");
+    assert_eq!(
+        (view.consent, cart.consent, purchase.consent),
+        (true, true, false),
+        "consent is given unless denied"
+    );
     assert_eq!(cart.user_id.as_ref().unwrap().as_str(), "anna");
     assert_eq!((cart.items[0].quantity, cart.items[0].unit_price), (2, Some(49.9)));
     let transaction = purchase.transaction.as_ref().unwrap();
@@ -84,7 +88,8 @@ view,1772359200,v1,a
     let source = Source::of(&[("log.csv", log)]);
     let shop = source.import(Format::Csv, &options(&[])).unwrap();
     assert_eq!(shop.report.events, 1);
-    let reasons: Vec<_> = shop.report.bad_rows.by_reason.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    let reasons: Vec<_> =
+        shop.report.bad_rows.by_reason.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
     assert_eq!(
         reasons,
         [
@@ -100,8 +105,12 @@ view,1772359200,v1,a
         ]
     );
     let aside = std::fs::read_to_string(shop.report.bad_rows_file.unwrap()).unwrap();
-    let aside: Vec<serde_json::Value> = aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(aside.iter().map(|row| row["line"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 4, 5, 6, 7, 8, 9]);
+    let aside: Vec<serde_json::Value> =
+        aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        aside.iter().map(|row| row["line"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [3, 4, 5, 6, 7, 8, 9]
+    );
     assert_eq!(aside[0]["row"], "view,yesterday,v1,a,1");
     assert_eq!(aside[5]["reason"], "time: must be a time (auto)");
 }
@@ -110,16 +119,25 @@ view,1772359200,v1,a
 fn past_the_limit_the_import_is_refused_and_leaves_no_data_set() {
     let log = "type,time,visitor_id,item_id\nview,1772359200,v1,a\nview,x,v1,a\nview,y,v1,a\n";
     let source = Source::of(&[("log.csv", log)]);
-    let strict = |limit| ImportOptions { max_bad_rows: BadRowLimit::AtMost(limit), ..ImportOptions::default() };
+    let strict =
+        |limit| ImportOptions { max_bad_rows: BadRowLimit::AtMost(limit), ..ImportOptions::default() };
     let message = source.refusal(Format::Csv, &strict(1));
-    assert!(message.contains("2 bad rows, at most 1 are allowed") && message.contains("log.csv, line 4"), "{message}");
+    assert!(
+        message.contains("2 bad rows, at most 1 are allowed") && message.contains("log.csv, line 4"),
+        "{message}"
+    );
     assert!(!source.path("out/dataset.json").exists());
-    assert_eq!(source.import(Format::Csv, &strict(2)).unwrap().report.events, 1, "the next try starts afresh");
+    assert_eq!(
+        source.import(Format::Csv, &strict(2)).unwrap().report.events,
+        1,
+        "the next try starts afresh"
+    );
 }
 
 #[test]
 fn an_import_of_nothing_is_refused_with_the_commonest_reason() {
-    let source = Source::of(&[("log.csv", "type,time,visitor_id,item_id\nview,x,v1,a\nview,y,v1,a\nview,1,,a\n")]);
+    let source =
+        Source::of(&[("log.csv", "type,time,visitor_id,item_id\nview,x,v1,a\nview,y,v1,a\nview,1,,a\n")]);
     let message = source.refusal(Format::Csv, &options(&[]));
     assert_eq!(message, "DIR/in: no row could be taken as `csv`; most often: time: must be a time (auto)");
     let source = Source::of(&[("log.csv", "type,time,visitor_id,item_id\n")]);
@@ -160,7 +178,11 @@ fn importing_twice_gives_the_same_bytes_and_another_source_other_ids() {
 #[test]
 fn several_files_of_a_folder_are_one_source_and_columns_left_out_are_named() {
     let rows = "type,time,visitor_id,item_id,weather\nview,1772359200,v1,a,sun\n";
-    let source = Source::of(&[("a.csv", rows), ("b.tsv", "time\tvisitor_id\titem_id\n1772359201\tv2\tb\n"), ("c.txt", "")]);
+    let source = Source::of(&[
+        ("a.csv", rows),
+        ("b.tsv", "time\tvisitor_id\titem_id\n1772359201\tv2\tb\n"),
+        ("c.txt", ""),
+    ]);
     let shop = source.import(Format::Csv, &options(&[])).unwrap();
     assert_eq!(shop.lines(), ["1772359200000 v1 view a", "1772359201000 v2 view b"]);
     assert_eq!(shop.report.unread_columns, ["weather"]);
@@ -187,7 +209,8 @@ fn a_json_event_reads_in_the_contracts_own_form() {
         "transaction":{"id":"T1","revenue":4.5,"currency":"EUR"},"attributes":{"channel":"app","age":7},"consent":false}"#;
     let plain = r#"{"type":"view_item","event_time":1772359200,"visitor_id":"v1","items":["a","b"]}"#;
     let flat = r#"{"event":"search","timestamp":"2026-03-01T10:00:00+01:00","visitor_id":42,"search_query":"boots"}"#;
-    let source = Source::of(&[("log.jsonl", &[proto3.replace('\n', " ").as_str(), plain, "", flat].join("\n"))]);
+    let source =
+        Source::of(&[("log.jsonl", &[proto3.replace('\n', " ").as_str(), plain, "", flat].join("\n"))]);
     let shop = source.import(Format::Jsonl, &options(&[])).unwrap();
     assert_eq!(
         shop.lines(),
@@ -226,7 +249,10 @@ fn lines_that_are_no_json_objects_are_bad_rows() {
     let source = Source::of(&[("log.jsonl", log)]);
     let shop = source.import(Format::Jsonl, &options(&[])).unwrap();
     let reasons: Vec<_> = shop.report.bad_rows.by_reason.keys().map(String::as_str).collect();
-    assert_eq!(reasons, ["JSON: is cut off", "JSON: is malformed", "items: must be a list", "must be a JSON object"]);
+    assert_eq!(
+        reasons,
+        ["JSON: is cut off", "JSON: is malformed", "items: must be a list", "must be a JSON object"]
+    );
     assert_eq!(shop.report.events, 1);
 }
 
@@ -245,8 +271,16 @@ fn a_ga4_export_gives_events_and_the_items_they_name() {
         ga4("session_start", 1, session),
         ga4("view_item_list", 1_772_359_200_000_000, &format!("{session}{list}")),
         ga4("purchase", 1_772_359_201_500_900, &format!("{session}{bought}")),
-        ga4("view_item", 1_772_359_200_500_000, r#","items":[{"item_id":"a","item_name":"Boot I","price":31}]"#),
-        ga4("view_search_results", 1_772_359_202_000_000, &format!(r#"{session},"privacy_info":{{"analytics_storage":"No"}}"#)),
+        ga4(
+            "view_item",
+            1_772_359_200_500_000,
+            r#","items":[{"item_id":"a","item_name":"Boot I","price":31}]"#,
+        ),
+        ga4(
+            "view_search_results",
+            1_772_359_202_000_000,
+            &format!(r#"{session},"privacy_info":{{"analytics_storage":"No"}}"#),
+        ),
         ga4("view_item", 1_772_359_203_000_000, r#","items":[{"item_id":"(not set)"}]"#),
         ga4("scroll", 1, ""),
     ];
@@ -269,10 +303,19 @@ fn a_ga4_export_gives_events_and_the_items_they_name() {
     assert_eq!((purchase.items[0].quantity, purchase.items[0].unit_price), (2, Some(29.75)));
     assert_eq!((search.search_query.as_deref(), search.consent), (Some("boots"), false));
     let boot = shop.item("a");
-    assert_eq!((boot.title.as_deref(), boot.brand.as_deref(), boot.price), (Some("Boot II"), Some("Acme"), Some(29.75)));
-    assert_eq!((&boot.categories[..], boot.currency.as_deref()), (&["Shoes > Boots".to_owned()][..], Some("EUR")));
+    assert_eq!(
+        (boot.title.as_deref(), boot.brand.as_deref(), boot.price),
+        (Some("Boot II"), Some("Acme"), Some(29.75))
+    );
+    assert_eq!(
+        (&boot.categories[..], boot.currency.as_deref()),
+        (&["Shoes > Boots".to_owned()][..], Some("EUR"))
+    );
     assert_eq!(shop.items.len(), 2);
-    assert_eq!(shop.report.skipped.keys().collect::<Vec<_>>(), ["event_name scroll", "event_name session_start"]);
+    assert_eq!(
+        shop.report.skipped.keys().collect::<Vec<_>>(),
+        ["event_name scroll", "event_name session_start"]
+    );
     assert_eq!(shop.report.bad_rows.by_reason["item_id: must not be empty for view"], 1);
 }
 
@@ -330,7 +373,11 @@ fn a_catalogue_beside_the_events_is_the_catalogue() {
     let source = Source::of(&[("log.csv", "time,visitor_id,item_id\n1,v,a\n2,v,b\n")]);
     std::fs::write(source.path("items.csv"), "id,title\na,Boot\nc,Hat\n").unwrap();
     let beside = |format| ImportOptions {
-        catalogue: Some(CatalogueOptions { format, input: source.path("items.csv"), mapping: Mapping::default() }),
+        catalogue: Some(CatalogueOptions {
+            format,
+            input: source.path("items.csv"),
+            mapping: Mapping::default(),
+        }),
         ..ImportOptions::default()
     };
     let message = source.refusal(Format::Csv, &beside(Format::Jd));
@@ -380,8 +427,11 @@ fn a_merchant_feed_reads_the_same_as_rss_and_tab_separated() {
         expire_time: EventTime::from_millis(1_783_764_420_000),
         ..Item::bare(ItemId::new("boot").unwrap())
     };
-    assert_eq!(shop.items, [want.clone()]);
-    assert_eq!(shop.report.bad_rows.by_reason.keys().collect::<Vec<_>>(), ["id: must not be empty", "price: must be a number"]);
+    assert_eq!(shop.items, std::slice::from_ref(&want));
+    assert_eq!(
+        shop.report.bad_rows.by_reason.keys().collect::<Vec<_>>(),
+        ["id: must not be empty", "price: must be a number"]
+    );
     assert_eq!(shop.report.unread_columns, ["description"]);
 
     let tsv = "id\ttitle\tproduct type\tgoogle product category\tprice\tsale price\tbrand\tavailability\titem group id\timage link\tcolor\tcustom label 0\texpiration date\n\
@@ -407,7 +457,8 @@ fn an_atom_feed_reads_and_a_dated_sale_is_not_taken_for_today() {
 
 #[test]
 fn unsound_xml_is_refused_with_its_line() {
-    let source = Source::of(&[("feed.xml", "<rss><channel>\n<item>\n<g:id>a</g:id>\n</wrong></channel></rss>")]);
+    let source =
+        Source::of(&[("feed.xml", "<rss><channel>\n<item>\n<g:id>a</g:id>\n</wrong></channel></rss>")]);
     let message = source.refusal(Format::Merchant, &options(&[]));
     assert!(message.starts_with("DIR/in/feed.xml, line 4: no sound XML: "), "{message}");
     let source = Source::of(&[("feed.xml", "<rss><channel>\n<item>\n<g:id>a</g:id>\n")]);

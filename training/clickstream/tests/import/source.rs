@@ -52,7 +52,11 @@ impl Source {
     }
 
     /// Imports the folder.
-    pub(crate) fn import(&self, format: Format, options: &ImportOptions) -> Result<Imported, ClickstreamError> {
+    pub(crate) fn import(
+        &self,
+        format: Format,
+        options: &ImportOptions,
+    ) -> Result<Imported, ClickstreamError> {
         read_back(import(format, options, &self.path("in"), &self.path("out"))?)
     }
 
@@ -69,7 +73,11 @@ pub(crate) fn read_back(report: ImportReport) -> Result<Imported, ClickstreamErr
     let dataset = Dataset::open(&report.out)?;
     let events = events_of(&dataset, Part::All)?;
     let items = dataset.items()?;
-    assert_eq!((events.len() as u64, items.len() as u64), (report.events, report.items), "the report tells the truth");
+    assert_eq!(
+        (events.len() as u64, items.len() as u64),
+        (report.events, report.items),
+        "the report tells the truth"
+    );
     Ok(Imported { report, dataset, events, items })
 }
 

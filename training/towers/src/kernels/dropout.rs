@@ -1,6 +1,8 @@
 //! Dropout by a counter: whether an element is kept is a hash of its place, so any thread can tell,
 //! the backward pass needs no memory of it, and a seed makes a run again exactly.
 
+use super::simd;
+
 /// Zeroes a share of the elements and scales the others so that the mean stays (Srivastava et al. 2014).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
@@ -28,6 +30,29 @@ impl Dropout {
     /// Whether this drops nothing.
     pub(crate) fn is_none(self) -> bool {
         self.threshold == 0
+    }
+
+    /// `values = drop(values)`; the first of them has the place `first`.
+    pub(crate) fn apply(self, first: usize, values: &mut [f32]) {
+        if self.is_none() {
+            return;
+        }
+        simd(
+            #[inline(always)]
+            || {
+                for (place, value) in (first as u32..).zip(values) {
+                    *value *= self.factor(place);
+                }
+            },
+        );
+    }
+
+    /// `values = x + drop(values)`; the first of them has the place `first`.
+    pub(crate) fn add_to(self, x: &[f32], first: usize, values: &mut [f32]) {
+        self.apply(first, values);
+        for (value, &x) in values.iter_mut().zip(x) {
+            *value += x;
+        }
     }
 
     /// What the element at `place` is multiplied with: 0, or the scale.

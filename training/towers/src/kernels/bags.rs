@@ -1,0 +1,116 @@
+//! Weighted sums of rows: how ids, words and histories are looked up.
+
+use super::simd;
+
+/// A sparse matrix, row by row: bag o is a list of (input row, weight). Applied to inputs `x`, bag o
+/// gives `Σ weight · x[row]`. A lookup is a bag of one row; a mean of n words, n rows of weight 1/n.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bags {
+    inputs: usize,
+    offsets: Vec<u32>,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Bags {
+    /// No bags yet, over `inputs` input rows.
+    pub fn new(inputs: usize) -> Self {
+        Self { inputs, offsets: vec![0], rows: Vec::new(), weights: Vec::new() }
+    }
+
+    /// Adds a row to the bag that is being filled.
+    ///
+    /// # Panics
+    /// When there is no such input row.
+    pub fn add(&mut self, row: u32, weight: f32) {
+        assert!((row as usize) < self.inputs, "row {row} of {}", self.inputs);
+        self.rows.push(row);
+        self.weights.push(weight);
+    }
+
+    /// Closes the bag that is being filled, and begins the next.
+    pub fn close(&mut self) {
+        self.offsets.push(self.rows.len() as u32);
+    }
+
+    /// Bags closed.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether no bag is closed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Input rows.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The transposed matrix: for each input row, the bags that it is in, in their order.
+    pub(crate) fn transpose(&self) -> Self {
+        let mut offsets = vec![0u32; self.inputs + 1];
+        for &row in &self.rows {
+            offsets[row as usize + 1] += 1;
+        }
+        for row in 0..self.inputs {
+            offsets[row + 1] += offsets[row];
+        }
+        let mut next = offsets.clone();
+        let mut rows = vec![0; self.rows.len()];
+        let mut weights = vec![0.0; self.rows.len()];
+        for bag in 0..self.len() {
+            for entry in self.offsets[bag] as usize..self.offsets[bag + 1] as usize {
+                let place = &mut next[self.rows[entry] as usize];
+                rows[*place as usize] = bag as u32;
+                weights[*place as usize] = self.weights[entry];
+                *place += 1;
+            }
+        }
+        Self { inputs: self.len(), offsets, rows, weights }
+    }
+
+    /// Bags `first..` of `x` (inputs × d) into `out` (bags × d).
+    pub(crate) fn apply(&self, x: &[f32], d: usize, first: usize, out: &mut [f32]) {
+        simd(
+            #[inline(always)]
+            || {
+                for (out, ends) in out.chunks_exact_mut(d).zip(self.offsets[first..].windows(2)) {
+                    out.fill(0.0);
+                    let entries = ends[0] as usize..ends[1] as usize;
+                    for (&row, &weight) in self.rows[entries.clone()].iter().zip(&self.weights[entries]) {
+                        let x = &x[row as usize * d..][..d];
+                        for (out, &x) in out.iter_mut().zip(x) {
+                            *out = x.mul_add(weight, *out);
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bag_is_a_weighted_sum_and_its_transpose_the_way_back() {
+        let mut bags = Bags::new(3);
+        bags.add(2, 1.0);
+        bags.add(0, 0.5);
+        bags.close();
+        bags.close();
+        bags.add(2, 2.0);
+        bags.close();
+        let x = [1.0, 10.0, 2.0, 20.0, 4.0, 40.0];
+        let mut out = [9.0; 6];
+        bags.apply(&x, 2, 0, &mut out);
+        assert_eq!(out, [4.5, 45.0, 0.0, 0.0, 8.0, 80.0]);
+        let mut back = [0.0; 3];
+        bags.transpose().apply(&[1.0, 10.0, 100.0], 1, 0, &mut back);
+        assert_eq!(back, [0.5, 0.0, 201.0]);
+        assert_eq!(bags.transpose().transpose().inputs, 3);
+    }
+}
