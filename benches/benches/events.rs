@@ -34,12 +34,15 @@ fn state(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("state");
     for length in [50, 200] {
         let mut state = UserState::default();
-        Events::new(3, 1, 10_000).filter(|event| event.event_type.is_interest()).take(length).for_each(|event| {
-            state.apply(&event);
-        });
+        Events::new(3, 1, 10_000).filter(|event| event.event_type.is_interest()).take(length).for_each(
+            |event| {
+                state.apply(&event);
+            },
+        );
         let bytes = state.encode();
         group.bench_function(format!("encode {length}"), |bencher| bencher.iter(|| state.encode()));
-        group.bench_function(format!("decode {length}"), |bencher| bencher.iter(|| UserState::decode(&bytes)));
+        group
+            .bench_function(format!("decode {length}"), |bencher| bencher.iter(|| UserState::decode(&bytes)));
         let now = EventTime::clamped(1_900_000_000_000);
         group.bench_function(format!("features of {length}"), |bencher| {
             bencher.iter(|| features_at(black_box(&state), now, 50));

@@ -31,7 +31,8 @@ fn scan(criterion: &mut Criterion) {
 fn filtered(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("filtered");
     let vectors = Generator::Hard.draw(3, 100_000, 500, DIM);
-    let snapshot = build(&vectors, IndexConfig { scan_below: usize::MAX, ..IndexConfig::default() }).snapshot();
+    let snapshot =
+        build(&vectors, IndexConfig { scan_below: usize::MAX, ..IndexConfig::default() }).snapshot();
     for keep in [500_000u64, 100_000, 10_000, 1_000] {
         let selection = Selection::new(&snapshot, move |label| label % 1_000_003 < keep);
         let allowed = Allowed::Selected { selection: &selection, except: &[] };

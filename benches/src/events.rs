@@ -58,9 +58,11 @@ impl Iterator for Events {
             unit_price: Some(f64::from(rng.random_range(100..20_000)) / 100.0),
             position: Some(rng.random_range(0..20)),
         };
-        let attributes = [("device", "mobile"), ("country", "NL"), ("app_version", "11.4.2"), ("currency", "EUR")];
+        let attributes =
+            [("device", "mobile"), ("country", "NL"), ("app_version", "11.4.2"), ("currency", "EUR")];
         Some(Event {
-            event_id: EventId::new(format!("{number:08x}-0000-7000-8000-{:012x}", rng.random::<u64>() >> 16)).ok()?,
+            event_id: EventId::new(format!("{number:08x}-0000-7000-8000-{:012x}", rng.random::<u64>() >> 16))
+                .ok()?,
             event_type,
             time: EventTime::clamped(START_MS + number as i64),
             session_id: Some(format!("{}-{}", &visitor[..8], number / 600_000)),

@@ -128,7 +128,8 @@ where
                     continue;
                 }
                 let answer = send(i);
-                let (record, in_flight, idle) = (Arc::clone(&record), Arc::clone(&in_flight), Arc::clone(&idle));
+                let (record, in_flight, idle) =
+                    (Arc::clone(&record), Arc::clone(&in_flight), Arc::clone(&idle));
                 runtime.spawn(async move {
                     note(&record, due, answer.await);
                     if in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {

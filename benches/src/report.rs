@@ -122,7 +122,8 @@ impl Default for Report {
 /// A row as a line of the printed table.
 struct Table<'a>(&'a Row);
 
-const HEAD: &str = "work                                                 ours         peer   ratio     bar  unit";
+const HEAD: &str =
+    "work                                                 ours         peer   ratio     bar  unit";
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +156,8 @@ fn machine() -> String {
 
 fn commit() -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        let output =
+            Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     match (git(&["rev-parse", "--short=12", "HEAD"]), git(&["status", "--porcelain"])) {

@@ -65,10 +65,12 @@ fn scans(report: &mut Report, items: usize) -> anyhow::Result<()> {
     let vectors = Generator::Hard.draw(SEED, items, 500, DIM);
     let index = build(&vectors, usize::MAX)?;
     let (ours, peer) = (index.snapshot(), index.snapshot().by(Way::Exhaustive));
-    let figures = in_turn(ROUNDS, &mut [
-        &mut || queries(&vectors, &ours, &Allowed::All),
-        &mut || queries(&vectors, &peer, &Allowed::All),
-    ]);
+    let figures = in_turn(
+        ROUNDS,
+        &mut [&mut || queries(&vectors, &ours, &Allowed::All), &mut || {
+            queries(&vectors, &peer, &Allowed::All)
+        }],
+    );
     let work = format!("scan hard {}k, exact", items / 1000);
     report.push(Row::beside(work, figures[0], figures[1], "f32 SIMD scan", "queries/s", Better::More));
     Ok(())
@@ -84,10 +86,12 @@ fn simd(report: &mut Report) -> anyhow::Result<()> {
     let portable = of(Simd::Portable)?;
     for simd in Simd::available().into_iter().filter(|&simd| simd != Simd::Portable) {
         let index = of(simd)?;
-        let figures = in_turn(ROUNDS, &mut [
-            &mut || queries(&vectors, &index, &Allowed::All),
-            &mut || queries(&vectors, &portable, &Allowed::All),
-        ]);
+        let figures = in_turn(
+            ROUNDS,
+            &mut [&mut || queries(&vectors, &index, &Allowed::All), &mut || {
+                queries(&vectors, &portable, &Allowed::All)
+            }],
+        );
         let work = format!("scan hard 100k, exact, {simd}");
         report.push(Row::beside(work, figures[0], figures[1], "portable", "queries/s", Better::More));
     }
@@ -105,10 +109,12 @@ fn files(report: &mut Report, items: usize) -> anyhow::Result<()> {
         let done = work();
         if done { start.elapsed().as_secs_f64() * 1e3 } else { f64::NAN }
     };
-    let figures = in_turn(ROUNDS, &mut [
-        &mut || timed(&|| Index::load(dir.path()).is_ok()),
-        &mut || timed(&|| std::fs::read(&path).is_ok()),
-    ]);
+    let figures = in_turn(
+        ROUNDS,
+        &mut [&mut || timed(&|| Index::load(dir.path()).is_ok()), &mut || {
+            timed(&|| std::fs::read(&path).is_ok())
+        }],
+    );
     let work = format!("load {}k items", items / 1000);
     report.push(Row::beside(work, figures[0], figures[1], "reading the bytes", "ms", Better::Less).bar(0.2));
     Ok(())
@@ -119,14 +125,18 @@ fn filters(report: &mut Report) -> anyhow::Result<()> {
     let snapshot = build(&vectors, usize::MAX)?.snapshot();
     for (share, bar) in [(0.5, 0.5), (0.1, 1.0), (0.01, 2.0), (0.001, 2.0)] {
         let upto = (share * u64::MAX as f64) as u64;
-        let selection = Selection::new(&snapshot, move |label| label.wrapping_mul(0xff51_afd7_ed55_8ccd) < upto);
+        let selection =
+            Selection::new(&snapshot, move |label| label.wrapping_mul(0xff51_afd7_ed55_8ccd) < upto);
         let allowed = Allowed::Selected { selection: &selection, except: &[] };
-        let figures = in_turn(ROUNDS, &mut [
-            &mut || queries(&vectors, &snapshot, &allowed),
-            &mut || queries(&vectors, &snapshot, &Allowed::All),
-        ]);
+        let figures = in_turn(
+            ROUNDS,
+            &mut [&mut || queries(&vectors, &snapshot, &allowed), &mut || {
+                queries(&vectors, &snapshot, &Allowed::All)
+            }],
+        );
         let work = format!("filter {} % hard 100k, exact", share * 100.0);
-        report.push(Row::beside(work, figures[0], figures[1], "no filter", "queries/s", Better::More).bar(bar));
+        report
+            .push(Row::beside(work, figures[0], figures[1], "no filter", "queries/s", Better::More).bar(bar));
     }
     Ok(())
 }
@@ -189,7 +199,11 @@ fn graphs(
     let peer = Hnsw::<f32, DistDot>::new(neighbours, vectors.labels.len(), 16, construction, DistDot);
     let rows: Vec<(&[f32], usize)> = vectors.items.chunks_exact(DIM).zip(0..).collect();
     peer.parallel_insert_slice(&rows);
-    report.push(Row::alone(format!("{} 100k hnsw_rs build", generator.name()), start.elapsed().as_secs_f64(), "s"));
+    report.push(Row::alone(
+        format!("{} 100k hnsw_rs build", generator.name()),
+        start.elapsed().as_secs_f64(),
+        "s",
+    ));
 
     let scan = build(&vectors, usize::MAX)?.snapshot();
     let exact = scan.retrieve_batch(&vectors.queries, K, &Allowed::All)?;
@@ -215,15 +229,20 @@ fn graphs(
     let found: Vec<Vec<u64>> = found.iter().map(|hits| hits.iter().map(|hit| hit.label).collect()).collect();
     let frozen_recall = recall(&found, &exact);
 
-    let figures = in_turn(ROUNDS, &mut [
-        &mut || queries(&vectors, &scan, &Allowed::All),
-        &mut || queries(&vectors, &frozen, &Allowed::All),
-        &mut || rate(TIME, |i| drop(black_box(search(ef, i)))),
-    ]);
+    let figures = in_turn(
+        ROUNDS,
+        &mut [
+            &mut || queries(&vectors, &scan, &Allowed::All),
+            &mut || queries(&vectors, &frozen, &Allowed::All),
+            &mut || rate(TIME, |i| drop(black_box(search(ef, i)))),
+        ],
+    );
     let name = generator.name();
     let peer_name = format!("hnsw_rs M {neighbours} ef {ef}, recall {peer_recall:.3}");
     let row = |work: String, ours| Row::beside(work, ours, figures[2], &peer_name, "queries/s", Better::More);
     report.push(row(format!("{name} 100k recall .99, planned (recall 1)"), figures[0]).bar(1.0));
-    report.push(row(format!("{name} 100k frozen graph ef {ef} (recall {frozen_recall:.3})"), figures[1]).bar(1.0));
+    report.push(
+        row(format!("{name} 100k frozen graph ef {ef} (recall {frozen_recall:.3})"), figures[1]).bar(1.0),
+    );
     Ok(())
 }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use endcap_proto::v1::recommendation_service_client::RecommendationServiceClient;
-use endcap_proto::v1::recommendation_service_server::{
-    RecommendationService, RecommendationServiceServer,
-};
+use endcap_proto::v1::recommendation_service_server::{RecommendationService, RecommendationServiceServer};
 use endcap_proto::v1::{RecommendRequest, RecommendResponse};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -28,7 +26,8 @@ impl Clients {
     /// # Errors
     /// Where the address is none or nobody listens.
     pub async fn connect(target: &str, connections: usize) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(target.to_owned())?.tcp_nodelay(true).timeout(Duration::from_secs(30));
+        let endpoint =
+            Endpoint::from_shared(target.to_owned())?.tcp_nodelay(true).timeout(Duration::from_secs(30));
         let mut clients = Vec::with_capacity(connections);
         for _ in 0..connections.max(1) {
             clients.push(RecommendationServiceClient::new(endpoint.connect().await?));
@@ -113,7 +112,10 @@ pub fn plain_answer() -> RecommendResponse {
     RecommendResponse {
         results: (0..20).map(slot).collect(),
         attribution_token: "t".repeat(120),
-        served_by: Some(ServedBy { bundle_version: "20260101T000000Z-0123abcd".into(), ..ServedBy::default() }),
+        served_by: Some(ServedBy {
+            bundle_version: "20260101T000000Z-0123abcd".into(),
+            ..ServedBy::default()
+        }),
         request_id: "00000000-0000-7000-8000-000000000000".into(),
         ..RecommendResponse::default()
     }

@@ -81,7 +81,8 @@ async fn main() -> anyhow::Result<()> {
     let clients = Clients::connect(target, arguments.connections)
         .await
         .with_context(|| format!("no service at {target}; start one with `endcap serve` or `endcap demo`"))?;
-    let first = clients.recommend(0, arguments.request(0)).await.context("the service refuses the request")?;
+    let first =
+        clients.recommend(0, arguments.request(0)).await.context("the service refuses the request")?;
     let outcome = arguments.measure(clients).await?;
     let beside = if *floor {
         let server = Floor::start(first).await?;

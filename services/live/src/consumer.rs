@@ -25,8 +25,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DeadLetterCounts, DeadLetters, EventSource, Outcome, PartitionBounds, PartitionOffset, Place, Record, Reject,
-    SourceError, Stage, StateStore, StateWriter, StoreError, decode_event, source::reach,
+    DeadLetterCounts, DeadLetters, EventSource, Outcome, PartitionBounds, PartitionOffset, Place, Record, SourceError,
+    StateStore, StateWriter, StoreError,
+    decode::decode_event_on_time,
+    source::reach,
 };
 
 /// How events are taken in.
@@ -328,16 +330,8 @@ fn take(
     config: &ConsumerConfig,
     shared: &Shared,
 ) -> Result<(), StoreError> {
-    let Record { partition, offset, timestamp, .. } = *record;
-    let event = decode_event(record).and_then(|event| {
-        let ahead = timestamp.map_or(0, |timestamp| event.time.millis_since(timestamp));
-        if ahead <= config.ahead_at_most_ms {
-            return Ok(event);
-        }
-        let reason = format!("event_time: must not lie after the record's own time, does by {} s", ahead / 1000);
-        Err(Reject { stage: Stage::Apply, reason })
-    });
-    match event {
+    let Record { partition, offset, .. } = *record;
+    match decode_event_on_time(record, config.ahead_at_most_ms) {
         Ok(event) => {
             let count = match writer.apply(partition, offset, &event)? {
                 Outcome::Applied => &shared.applied,

@@ -53,6 +53,19 @@ pub fn decode_event(record: &Record<'_>) -> Result<Event, Reject> {
     Event::try_from(event).map_err(|error| Reject { stage: Stage::Validate, reason: error.to_string() })
 }
 
+/// An event that does not lie further ahead of its record's own time than `ahead_at_most_ms`: one that
+/// does comes from a wrong clock and would make all others late.
+pub(crate) fn decode_event_on_time(record: &Record<'_>, ahead_at_most_ms: i64) -> Result<Event, Reject> {
+    let event = decode_event(record)?;
+    let ahead = record.timestamp.map_or(0, |timestamp| event.time.millis_since(timestamp));
+    if ahead <= ahead_at_most_ms {
+        return Ok(event);
+    }
+    let reason =
+        format!("event_time: must not lie ahead of the record's own time, is {} s ahead; set the clock", ahead / 1000);
+    Err(Reject { stage: Stage::Apply, reason })
+}
+
 /// An item. A tombstone is the caller's business.
 ///
 /// # Errors

@@ -9,7 +9,7 @@
 //! from there ([`replay`], or [`Handle::caught_up`]) before it takes traffic, so an item that was
 //! upserted before a restart or a swap is there after it. Applying a record again changes nothing.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use endcap_proto::{Item, ItemId};
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     DeadLetters, EventSource, PartitionBounds, PartitionOffset, Place, Record, Reject, SourceError, Stage, decode_item,
-    source::reach,
+    source::{Progress, reach},
 };
 
 /// Takes what happens to the catalogue. Called from a thread that may be kept waiting.
@@ -101,7 +101,7 @@ pub fn replay(options: Options) -> Result<ItemsStatus, Error> {
     let mut feed = Feed::new(options);
     let bounds = feed.source.bounds()?;
     feed.begin(&bounds)?;
-    while !feed.status.caught_up {
+    while !feed.progress.caught_up() {
         feed.step(Duration::from_millis(100))?;
     }
     Ok(feed.status())
@@ -113,9 +113,7 @@ struct Feed {
     from: Vec<PartitionOffset>,
     sink: Arc<dyn CatalogueSink>,
     dead_letters: DeadLetters,
-    next: BTreeMap<i32, i64>,
-    /// What must have been applied to have caught up.
-    goal: BTreeMap<i32, i64>,
+    progress: Progress,
     status: ItemsStatus,
 }
 
@@ -188,12 +186,11 @@ impl Handle {
 impl Feed {
     fn new(options: Options) -> Self {
         let Options { source, from, sink, dead_letters } = options;
-        let status = ItemsStatus::default();
-        Self { source, from, sink, dead_letters, next: BTreeMap::new(), goal: BTreeMap::new(), status }
+        Self { source, from, sink, dead_letters, progress: Progress::default(), status: ItemsStatus::default() }
     }
 
     fn begin(&mut self, bounds: &[PartitionBounds]) -> Result<(), SourceError> {
-        self.next = bounds
+        let from: Vec<_> = bounds
             .iter()
             .map(|&PartitionBounds { partition, first, end }| {
                 let named = self.from.iter().find(|from| from.partition == partition).map(|from| from.offset);
@@ -204,17 +201,18 @@ impl Feed {
                          it was made anew and is read from its beginning"
                     );
                 }
-                (partition, named.filter(|&offset| offset <= end).unwrap_or(first).max(first))
+                let offset = named.filter(|&offset| offset <= end).unwrap_or(first).max(first);
+                PartitionOffset { partition, offset }
             })
             .collect();
-        self.goal = bounds.iter().map(|bounds| (bounds.partition, bounds.end)).collect();
-        self.source.assign(&offsets(&self.next))?;
-        self.look_whether_caught_up();
+        self.progress = Progress::begin(&from, bounds);
+        self.source.assign(&from)?;
+        self.progress.look(&*self.source);
         Ok(())
     }
 
     fn step(&mut self, wait: Duration) -> Result<usize, SourceError> {
-        let Self { source, sink, dead_letters, next, status, .. } = self;
+        let Self { source, sink, dead_letters, progress, status, .. } = self;
         let topic = source.topic().clone();
         let taken = source.poll(BATCH, wait, &mut |record| {
             let Record { partition, offset, .. } = record;
@@ -228,20 +226,19 @@ impl Feed {
                     dead_letters.offer(&place, &record, &reject);
                 }
             }
-            next.insert(partition, offset + 1);
+            progress.passed(partition, offset);
         })?;
-        self.look_whether_caught_up();
+        self.progress.look(&*self.source);
         Ok(taken)
     }
 
-    fn look_whether_caught_up(&mut self) {
-        // The last offsets of a partition may hold no record (transactions): then its end was seen all the same.
-        let passed = |(partition, goal): (&i32, &i64)| self.next.get(partition).is_some_and(|next| next >= goal);
-        self.status.caught_up = self.status.caught_up || self.goal.iter().all(passed) || self.source.at_end();
-    }
-
     fn status(&self) -> ItemsStatus {
-        ItemsStatus { offsets: offsets(&self.next), trouble: self.source.trouble(), ..self.status.clone() }
+        ItemsStatus {
+            offsets: self.progress.offsets(),
+            caught_up: self.progress.caught_up(),
+            trouble: self.source.trouble(),
+            ..self.status.clone()
+        }
     }
 }
 
@@ -261,8 +258,4 @@ fn apply(record: &Record<'_>, sink: &dyn CatalogueSink) -> Result<Applied, Rejec
         sink.upsert(decode_item(record)?).map_err(refused)?;
         Ok(Applied::Upserted)
     }
-}
-
-fn offsets(next: &BTreeMap<i32, i64>) -> Vec<PartitionOffset> {
-    next.iter().map(|(&partition, &offset)| PartitionOffset { partition, offset }).collect()
 }

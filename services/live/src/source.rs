@@ -4,6 +4,7 @@
 //! these traits, [`MemoryLog`](crate::MemoryLog) is a log in memory; one contract suite holds for both.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -145,6 +146,44 @@ pub enum SendFault {
     NoTopic,
     /// Anything else.
     Refused,
+}
+
+/// Where a reader is in a topic, and whether it has come to where the end was when it began.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    next: BTreeMap<i32, i64>,
+    goal: BTreeMap<i32, i64>,
+    caught_up: bool,
+}
+
+impl Progress {
+    pub(crate) fn begin(from: &[PartitionOffset], bounds: &[PartitionBounds]) -> Self {
+        Self {
+            next: from.iter().map(|from| (from.partition, from.offset)).collect(),
+            goal: bounds.iter().map(|bounds| (bounds.partition, bounds.end)).collect(),
+            caught_up: false,
+        }
+    }
+
+    /// The record at an offset was dealt with.
+    pub(crate) fn passed(&mut self, partition: i32, offset: i64) {
+        self.next.insert(partition, offset + 1);
+    }
+
+    /// Looks whether the goal is reached. The last offsets of a partition may hold no record
+    /// (transactions): then the source has seen its end all the same.
+    pub(crate) fn look(&mut self, source: &dyn EventSource) {
+        let reached = |(partition, goal): (&i32, &i64)| self.next.get(partition).is_some_and(|next| next >= goal);
+        self.caught_up = self.caught_up || self.goal.iter().all(reached) || source.at_end();
+    }
+
+    pub(crate) fn caught_up(&self) -> bool {
+        self.caught_up
+    }
+
+    pub(crate) fn offsets(&self) -> Vec<PartitionOffset> {
+        self.next.iter().map(|(&partition, &offset)| PartitionOffset { partition, offset }).collect()
+    }
 }
 
 /// Asks for a topic's bounds until there is an answer, however long that takes; none when `drain`

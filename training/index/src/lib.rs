@@ -38,6 +38,7 @@ mod live;
 mod plan;
 mod retriever;
 mod rows;
+mod search;
 mod simd;
 mod snapshot;
 mod top;

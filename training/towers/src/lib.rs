@@ -18,10 +18,15 @@ mod parameters;
 mod ranker;
 mod sequences;
 mod towers;
+mod training;
+mod weights;
 
 pub use config::{Encoder, RankerConfig, TowersConfig};
 pub use error::TowersError;
 pub use kernels::{bags::Bags, dropout::{Dropout, mix}, pool::Pool};
 pub use ranker::{Head, Ranker};
 pub use sequences::Sequences;
-pub use towers::{Towers, UserInput};
+pub use parameters::{Group, Init, Spec};
+pub use towers::{Towers, UserInput, word_weight};
+pub use training::{Batch, Case, Entry, Gradients};
+pub use weights::Weights;

@@ -8,6 +8,7 @@
 mod attention;
 mod bags;
 mod feed_forward;
+mod linear;
 mod norm;
 mod pool;
 mod softmax;
@@ -20,6 +21,7 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Ten
 pub(crate) use attention::self_attention;
 pub(crate) use bags::{dropped, sum_bags};
 pub(crate) use feed_forward::feed_forward;
+pub(crate) use linear::linear;
 pub(crate) use norm::{layer_norm, unit_rows};
 pub(crate) use pool::pool;
 pub(crate) use softmax::{Candidates, softmax_loss};

@@ -1,0 +1,115 @@
+//! The names of the archive's files, which say what has been archived.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use endcap_proto::EventTime;
+
+use super::{At as _, Error};
+
+/// A roll: the offsets `first` to `last` of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Roll {
+    pub(super) last: i64,
+    pub(super) first: i64,
+}
+
+/// The newest roll of a partition, and the hours that it has files for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewestRoll {
+    pub(super) roll: Roll,
+    pub(super) hours: BTreeSet<String>,
+}
+
+/// The folder of an hour: `date=2026-11-24/hour=13`.
+pub(super) fn hour_of(time: EventTime) -> String {
+    let text = time.to_string();
+    format!("date={}/hour={}", text.get(..10).unwrap_or_default(), text.get(11..13).unwrap_or_default())
+}
+
+/// The name of a finished file. Names sort by partition, then offset.
+pub(super) fn name(topic: &str, partition: i32, roll: Roll) -> String {
+    format!("part-{topic}-{partition:05}-{:020}-{:020}.arrow", roll.first, roll.last)
+}
+
+/// The name of a file that is being written.
+pub(super) fn unfinished_name(topic: &str, partition: i32) -> String {
+    format!("{UNFINISHED}{topic}-{partition:05}.arrow")
+}
+
+const UNFINISHED: &str = ".unfinished-";
+
+fn parse(topic: &str, name: &str) -> Option<(i32, Roll)> {
+    let numbers = name.strip_prefix("part-")?.strip_prefix(topic)?.strip_prefix('-')?.strip_suffix(".arrow")?;
+    let mut numbers = numbers.split('-');
+    let partition = numbers.next()?.parse().ok()?;
+    let first = numbers.next()?.parse().ok()?;
+    let last = numbers.next()?.parse().ok()?;
+    (numbers.next().is_none() && first <= last).then_some((partition, Roll { last, first }))
+}
+
+/// The newest roll of each partition of a topic. Takes away what a killed process left unfinished.
+pub(super) fn newest_rolls(dir: &Path, topic: &str) -> Result<BTreeMap<i32, NewestRoll>, Error> {
+    let mut newest = BTreeMap::<i32, NewestRoll>::new();
+    for date in folders(dir, "date=")? {
+        for hour in folders(&date, "hour=")? {
+            for entry in fs::read_dir(&hour).at(&hour, "list")? {
+                let path = entry.at(&hour, "list")?.path();
+                let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+                if name.contains(UNFINISHED) {
+                    fs::remove_file(&path).at(&path, "remove")?;
+                } else if let Some((partition, roll)) = parse(topic, name) {
+                    let at = newest.entry(partition).or_insert_with(|| NewestRoll { roll, hours: BTreeSet::new() });
+                    if at.roll < roll {
+                        *at = NewestRoll { roll, hours: BTreeSet::new() };
+                    }
+                    if at.roll == roll {
+                        at.hours.insert(format!("{}/{}", file_name(&date), file_name(&hour)));
+                    }
+                }
+            }
+        }
+    }
+    Ok(newest)
+}
+
+fn folders(dir: &Path, prefix: &str) -> Result<Vec<PathBuf>, Error> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(dir).at(dir, "list")? {
+        let path = entry.at(dir, "list")?.path();
+        if file_name(&path).starts_with(prefix) && path.is_dir() {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_topic_partition_and_offsets() {
+        let roll = Roll { first: 1000, last: 1999 };
+        let name = name("shop-1.events", 3, roll);
+        assert_eq!(name, "part-shop-1.events-00003-00000000000000001000-00000000000000001999.arrow");
+        assert_eq!(parse("shop-1.events", &name), Some((3, roll)));
+        assert_eq!(parse("shop-1", &name), None);
+        assert_eq!(parse("events", "part-events-3-5-4.arrow"), None);
+    }
+
+    #[test]
+    fn an_hour_is_utc() {
+        assert_eq!(hour_of(EventTime::clamped(951_827_696_789)), "date=2000-02-29/hour=12");
+    }
+}
