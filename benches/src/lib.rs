@@ -1,7 +1,9 @@
 //! Criterion benches with shared fixtures, and the open-loop load generator.
 #![forbid(unsafe_code)]
 
+pub mod broker;
 pub mod events;
+pub mod live;
 pub mod measure;
 pub mod open_loop;
 pub mod report;

@@ -2,10 +2,26 @@
 
 use std::time::{Duration, Instant};
 
+/// How much to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// A minute or two.
+    Short,
+    /// With catalogues and stores of a million, and graphs of hard vectors, which take minutes to build.
+    Full,
+}
+
 /// The middle of some figures; of an even number, the lower of the two.
-pub fn median(mut figures: Vec<f64>) -> f64 {
+pub fn median(figures: Vec<f64>) -> f64 {
+    quantile(&figures, 0.5)
+}
+
+/// The smallest figure that at least this share of them does not exceed; NaN where there are none.
+pub fn quantile(figures: &[f64], share: f64) -> f64 {
+    let mut figures = figures.to_vec();
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+    let place = (share * figures.len() as f64).ceil() as usize;
+    figures.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// How often a second `work(i)` runs, i = 0, 1, …, for at least `time`, on one thread.
@@ -41,6 +57,12 @@ mod tests {
     fn the_median_is_the_middle() {
         assert_eq!([median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0]), median(vec![7.0])], [2.0, 1.0, 7.0]);
         assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_a_figure_that_was_measured() {
+        let figures: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| quantile(&figures, share)), [1.0, 100.0, 198.0, 200.0]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use endcap_index::{Allowed, Hit, Index, IndexConfig, Retriever, Selection, Simd, Way};
 use hnsw_rs::prelude::{DistDot, Hnsw};
 
-use crate::measure::{in_turn, median, rate};
+use crate::measure::{Extent, in_turn, quantile, rate};
 use crate::report::{Better, Report, Row};
 use crate::vectors::{Generator, Vectors};
 
@@ -16,15 +16,6 @@ const DIM: usize = 64;
 const K: usize = 100;
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_millis(400);
-
-/// How much to measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// A minute or two.
-    Short,
-    /// With a million items, and with graphs of hard vectors, which take minutes to build.
-    Full,
-}
 
 /// Runs the rows of retrieval.
 ///
@@ -160,13 +151,9 @@ fn changes(report: &mut Report) -> anyhow::Result<()> {
         deletes.push(start.elapsed().as_secs_f64() * 1e6);
     }
     anyhow::ensure!(seen == 100, "{seen} of 100 upserts were in the next answer");
-    let p99 = |figures: &mut Vec<f64>| {
-        figures.sort_by(f64::total_cmp);
-        figures[figures.len() * 99 / 100]
-    };
-    report.push(Row::alone("upsert, visible when it returns, p50", median(changes.clone()), "µs"));
-    report.push(Row::alone("upsert, visible when it returns, p99", p99(&mut changes), "µs"));
-    report.push(Row::alone("delete, visible when it returns, p99", p99(&mut deletes), "µs"));
+    report.push(Row::alone("upsert, visible when it returns, p50", quantile(&changes, 0.5), "µs"));
+    report.push(Row::alone("upsert, visible when it returns, p99", quantile(&changes, 0.99), "µs"));
+    report.push(Row::alone("delete, visible when it returns, p99", quantile(&deletes, 0.99), "µs"));
     let before = queries(&vectors, &index.snapshot(), &Allowed::All);
     let start = Instant::now();
     index.compact()?;

@@ -3,33 +3,44 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use endcap_benches::retrieval::{self, Extent};
+use endcap_benches::measure::Extent;
+use endcap_benches::{broker, live, retrieval};
 
+/// Measures one part beside its peers, in turn on this machine; prints a table and writes NAME.json.
 #[derive(Parser)]
-#[command(about, version)]
+#[command(version, max_term_width = 100)]
 struct Arguments {
     /// What to measure.
     name: Name,
     /// Also what takes minutes.
     #[arg(long)]
     full: bool,
+    /// Kafka for `live`; a mock broker in a process of its own when absent.
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
     /// Where NAME.json goes.
-    #[arg(long, default_value = "target/bench")]
+    #[arg(long, default_value = "target/bench", value_name = "DIR")]
     out: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
     Retrieval,
+    Live,
+    /// The mock broker of `live`, by itself.
+    #[value(name = broker::BROKER, hide = true)]
+    Broker,
 }
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let extent = if arguments.full { Extent::Full } else { Extent::Short };
-    let (name, report) = match arguments.name {
+    let Arguments { name, full, brokers, out } = Arguments::parse();
+    let extent = if full { Extent::Full } else { Extent::Short };
+    let (name, report) = match name {
         Name::Retrieval => ("retrieval", retrieval::run(extent)?),
+        Name::Live => ("live", live::run(extent, brokers.as_deref())?),
+        Name::Broker => return broker::serve(),
     };
     println!("\n{} · {} · {}", report.machine, report.simd, report.commit);
-    println!("written to {}", report.write(&arguments.out, name)?.display());
+    println!("written to {}", report.write(&out, name)?.display());
     Ok(())
 }

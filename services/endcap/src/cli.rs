@@ -212,6 +212,9 @@ pub struct ReplayArgs {
     /// Share of the events, by event time, that only build state; the rest asks for a slate before each event.
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     pub warm_up: f64,
+    /// What to do with items that the shopper touched before.
+    #[arg(long, value_enum, default_value_t = SeenPolicy::Allow)]
+    pub seen: SeenPolicy,
     /// At most so many requests.
     #[arg(long)]
     pub requests: Option<usize>,

@@ -6,6 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use endcap_live::{
+    KafkaConfig, StoreConfig, archive::ArchiveConfig, consumer::ConsumerConfig, impressions::ImpressionConfig,
+};
+use endcap_recommend::RecommendConfig;
+use endcap_server::ServerConfig;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The default configuration with a comment on every key.
@@ -13,6 +18,52 @@ pub const DEFAULT: &str = include_str!("default.toml");
 
 /// The version of the configuration's format that this binary reads.
 pub const VERSION: u32 = 1;
+
+/// `endcap.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Version of the configuration's format.
+    pub version: u32,
+    /// Where and how the service listens.
+    pub server: ServerConfig,
+    /// How to reach Kafka.
+    pub kafka: KafkaConfig,
+    /// Where bundles lie.
+    pub bundles: BundlesConfig,
+    /// Where and how the state is kept.
+    pub state: StateConfig,
+    /// How events are taken in.
+    pub consumer: ConsumerConfig,
+    /// Limits of the impressions' way out.
+    pub impressions: ImpressionConfig,
+    /// How slates are made.
+    pub recommend: RecommendConfig,
+    /// How the archive is cut.
+    pub archive: ArchiveConfig,
+}
+
+/// Where bundles lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BundlesConfig {
+    /// The folder that `endcap train --out` publishes to.
+    pub path: PathBuf,
+    /// How often to look whether another bundle was activated, in milliseconds.
+    pub watch_interval_ms: u64,
+    /// How long a start waits for the topic `items` to be read before it serves all the same, in milliseconds.
+    pub catch_up_timeout_ms: u64,
+}
+
+/// Where and how the state is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateConfig {
+    /// The folder of the state.
+    pub path: PathBuf,
+    /// What is kept, and how much of it in memory.
+    pub store: StoreConfig,
+}
 
 /// The configuration is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +94,51 @@ pub fn load<C: DeserializeOwned + Serialize + Default>(file: Option<&Path>, set:
         insert(&mut table, entry)?;
     }
     serde_path_to_error::deserialize(table).map_err(|error| refuse(&format!("{origin} with --set"), &error).into())
+}
+
+impl Config {
+    /// Checks every number against its range.
+    ///
+    /// # Errors
+    /// Names the key and its rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |message: String| ConfigError { origin: "check".to_owned(), message };
+        if self.version != VERSION {
+            let found = self.version;
+            return Err(wrong(format!("key `version`: is {found}, this version of Endcap reads {VERSION}")));
+        }
+        self.server.validate().map_err(|error| wrong(format!("key `{error}`")))?;
+        self.kafka.validate().map_err(|error| wrong(error.to_string()))?;
+        self.recommend.validate().map_err(|error| wrong(error.to_string()))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            server: ServerConfig::default(),
+            kafka: KafkaConfig::default(),
+            bundles: BundlesConfig::default(),
+            state: StateConfig::default(),
+            consumer: ConsumerConfig::default(),
+            impressions: ImpressionConfig::default(),
+            recommend: RecommendConfig::default(),
+            archive: ArchiveConfig::default(),
+        }
+    }
+}
+
+impl Default for BundlesConfig {
+    fn default() -> Self {
+        Self { path: "bundles".into(), watch_interval_ms: 1000, catch_up_timeout_ms: 10_000 }
+    }
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { path: "state".into(), store: StoreConfig::default() }
+    }
 }
 
 fn parse<C: DeserializeOwned>(text: &str, origin: &str) -> Result<C, ConfigError> {

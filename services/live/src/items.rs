@@ -22,17 +22,17 @@ use crate::{
 
 /// Takes what happens to the catalogue. Called from a thread that may be kept waiting.
 pub trait CatalogueSink: Send + Sync {
-    /// A new item, or a new version of one.
+    /// A new item, or a new version of one, by the record at `place`.
     ///
     /// # Errors
     /// When it cannot be used; it is put with the dead letters, and the stream goes on.
-    fn upsert(&self, item: Item) -> Result<(), CatalogueError>;
+    fn upsert(&self, item: Item, place: &Place) -> Result<(), CatalogueError>;
 
     /// The item is no more.
     ///
     /// # Errors
     /// As [`Self::upsert`]. That there was no such item is no error.
-    fn delete(&self, item: &ItemId) -> Result<(), CatalogueError>;
+    fn delete(&self, item: &ItemId, place: &Place) -> Result<(), CatalogueError>;
 }
 
 /// Why an item cannot be used.
@@ -216,12 +216,12 @@ impl Feed {
         let topic = source.topic().clone();
         let taken = source.poll(BATCH, wait, &mut |record| {
             let Record { partition, offset, .. } = record;
-            match apply(&record, &**sink) {
+            let place = Place { topic: topic.clone(), partition, offset };
+            match apply(&record, &place, &**sink) {
                 Ok(Applied::Upserted) => status.upserted += 1,
                 Ok(Applied::Deleted) => status.deleted += 1,
                 Err(reject) => {
                     status.rejected += 1;
-                    let place = Place { topic: topic.clone(), partition, offset };
                     tracing::warn!("{place}: {reject}");
                     dead_letters.offer(&place, &record, &reject);
                 }
@@ -247,15 +247,15 @@ enum Applied {
     Deleted,
 }
 
-fn apply(record: &Record<'_>, sink: &dyn CatalogueSink) -> Result<Applied, Reject> {
+fn apply(record: &Record<'_>, place: &Place, sink: &dyn CatalogueSink) -> Result<Applied, Reject> {
     let refused = |error: CatalogueError| Reject { stage: Stage::Apply, reason: error.to_string() };
     if record.value.is_none_or(<[u8]>::is_empty) {
         let key = record.key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
         let id = ItemId::new(key).map_err(|error| Reject { stage: Stage::Validate, reason: format!("key: {error}") })?;
-        sink.delete(&id).map_err(refused)?;
+        sink.delete(&id, place).map_err(refused)?;
         Ok(Applied::Deleted)
     } else {
-        sink.upsert(decode_item(record)?).map_err(refused)?;
+        sink.upsert(decode_item(record)?, place).map_err(refused)?;
         Ok(Applied::Upserted)
     }
 }

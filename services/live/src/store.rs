@@ -190,6 +190,11 @@ impl StateStore {
         self.0.shoppers.len()
     }
 
+    /// Sessions without consent held in memory.
+    pub fn sessions_in_memory(&self) -> usize {
+        self.0.sessions.len()
+    }
+
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
         self.0.database.disk_space().unwrap_or_default()
@@ -226,12 +231,13 @@ impl StateStore {
         let Applied { mut offsets, watermark } = Applied::clone(&self.0.applied.load());
         let mut state = UserState::default();
         let mut seen = |other: &UserState, stamp: Stamp| {
-            state = if state == UserState::default() { other.clone() } else { state.merge(other) };
+            state = if state.is_empty() { other.clone() } else { state.merge(other) };
             raise(&mut offsets, stamp);
         };
         let own = self.0.shoppers.get(visitor.0)?;
+        let mut consent = own.is_some();
         let user = user.or_else(|| own.as_ref().and_then(|own| own.state.user()));
-        if let Some(own) = own {
+        if let Some(own) = &own {
             seen(&own.state, own.stamp);
         }
         let links = user.map(|user| self.0.links.get(user.0)).transpose()?.flatten();
@@ -241,12 +247,13 @@ impl StateStore {
                 seen(&other.state, other.stamp);
             }
         }
-        if let Some(session) = self.0.sessions.get(session_key(visitor, session))? {
-            if watermark.millis_since(session.last()) <= SESSION_GAP_MS {
-                seen(&session.state, session.stamp);
-            }
+        let session = self.0.sessions.in_memory(session_key(visitor, session));
+        if let Some(session) = session.filter(|session| watermark.millis_since(session.last()) <= SESSION_GAP_MS) {
+            // The shopper's newest event says whether they agree.
+            consent &= own.is_some_and(|own| own.state.last_seen() > session.state.last_seen());
+            seen(&session.state, session.stamp);
         }
-        Ok(StateSnapshot { state, applied: offsets, watermark })
+        Ok(StateSnapshot { state, applied: offsets, watermark, consent })
     }
 }
 

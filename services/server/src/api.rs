@@ -46,7 +46,7 @@ impl Api {
 
     pub(crate) async fn write_events(&self, request: v1::WriteEventsRequest) -> Answer<v1::WriteEventsResponse> {
         at_most("events", request.events.len())?;
-        let event = |(i, event)| Event::try_from(event).map_err(|error| error.within(format_args!("events[{i}]")));
+        let event = |(i, event): (usize, v1::Event)| Event::try_from(event).map_err(|error| error.within(format_args!("events[{i}]")));
         let events: Vec<Event> = request.events.into_iter().enumerate().map(event).collect::<Result<_, _>>()?;
         let written = events.len();
         let writer = self.events.as_ref().ok_or_else(|| absent("broker", "events cannot be written"))?;
@@ -64,7 +64,7 @@ impl Api {
 
     pub(crate) async fn upsert_items(&self, request: v1::UpsertItemsRequest) -> Answer<v1::UpsertItemsResponse> {
         at_most("items", request.items.len())?;
-        let item = |(i, item)| {
+        let item = |(i, item): (usize, v1::Item)| {
             let item = Item::try_from(item).and_then(|item| self.recommender.check(&item).map(|()| item));
             item.map_err(|error: FieldError| error.within(format_args!("items[{i}]")))
         };

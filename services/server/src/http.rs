@@ -3,8 +3,6 @@
 //! `POST /v1/recommend` takes a `RecommendRequest` in proto3 JSON and answers a `RecommendResponse`; the other methods
 //! likewise. A failure answers a `google.rpc.Status` with the status code that google.rpc.Code maps to.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     body::Body,

@@ -20,27 +20,14 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut value: Value = serde_json::from_slice(body).map_err(|error| invalid("body", &error))?;
     rename_event_types(&mut value);
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = match error.path().to_string() {
-            path if path == "." => unknown_field(error.inner()).unwrap_or_else(|| "body".to_owned()),
-            path => match unknown_field(error.inner()) {
-                Some(field) => format!("{path}.{field}"),
-                None => path,
-            },
-        };
-        invalid(&path, error.inner())
+        let path = error.path().to_string();
+        invalid(if path == "." { "body" } else { &path }, error.inner())
     })
 }
 
 fn invalid(field: &str, error: &serde_json::Error) -> ApiError {
     let rule = error.to_string();
     ApiError::about(Code::InvalidArgument, format!("{field}: {rule}"), field, rule)
-}
-
-/// The field's name in serde's message: "unknown field `pageSizee`, expected one of …".
-fn unknown_field(error: &serde_json::Error) -> Option<String> {
-    let message = error.to_string();
-    let name = message.strip_prefix("unknown field `")?;
-    name.split_once('`').map(|(name, _)| name.to_owned())
 }
 
 /// Renames the `type` of every object that has one and is an event's or a context's.

@@ -1,19 +1,24 @@
 //! How often each product is seen, clicked, viewed, put into carts and bought, and how lately.
 //!
-//! Counts are integers in fixed buckets of an hour and of a day, so that they do not depend on the
-//! order in which events come; they decay when they are read, in one order of operations. Counting
-//! a repeat counts it twice: whoever applies events drops repeats first.
+//! Counts are integers in fixed buckets, of an hour for the newest three days and of a day before
+//! that, so that they do not depend on the order in which events come; they decay when they are
+//! read, in one order of operations. Counting a repeat counts it twice: whoever applies events drops
+//! repeats first.
+
+use std::sync::LazyLock;
 
 use endcap_proto::{EventTime, EventType};
 
 use crate::bytes::{Reader, StateError, write_varint};
 
 const HOUR_MS: i64 = 3_600_000;
-/// Hours kept: three half-lives of the day's window.
+/// Hours kept, back from the newest one counted.
 const HOURS: u32 = 72;
-/// Days kept: five half-lives of the week's window.
+/// Days kept, back from the day of the newest hour: five half-lives of the week's window.
 const DAYS: u32 = 35;
 const KINDS: usize = CounterKind::ALL.len();
+/// Half-lives of [`Windows`], in hours.
+const HALF_LIVES: [f64; 3] = [1.0, 24.0, 168.0];
 
 /// What is counted of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,9 +42,14 @@ pub enum CounterKind {
 /// associative (and not idempotent). Equal counts have equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ItemCounters {
-    hours: Buckets<HOURS>,
-    days: Buckets<DAYS>,
+    /// The newest [`HOURS`], oldest first, those without counts left out.
+    hours: Vec<Bucket>,
+    /// What was counted before those, within the newest [`DAYS`].
+    days: Vec<Bucket>,
 }
+
+/// Counts of one hour or day since 1970.
+type Bucket = (u32, [u32; KINDS]);
 
 /// A product's counts as of an instant, decayed.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -69,10 +79,6 @@ pub struct Windows {
     /// Half-life of a week.
     pub week: f32,
 }
-
-/// Counts by bucket of time, oldest first: the newest `KEEP` buckets, those without counts left out.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Buckets<const KEEP: u32>(Vec<(u32, [u32; KINDS])>);
 
 // === impl ItemCounters ===
 
@@ -104,35 +110,79 @@ impl ItemCounters {
     /// future must be held off by the caller.
     pub fn apply(&mut self, event_type: EventType, time: EventTime) -> bool {
         let Some(kind) = CounterKind::of(event_type) else { return false };
-        // At most 2^31 hours until the year 9999.
-        let hour = (time.as_millis() / HOUR_MS) as u32;
-        let hours = self.hours.add(hour, kind);
-        self.days.add(hour / 24, kind) || hours
+        let mut counts = [0; KINDS];
+        counts[kind as usize] = 1;
+        self.add((time.as_millis() / HOUR_MS) as u32, counts)
+    }
+
+    fn add(&mut self, hour: u32, counts: [u32; KINDS]) -> bool {
+        let newest = self.hours.last().map_or(hour, |&(newest, _)| newest.max(hour));
+        if newest - hour < HOURS {
+            add(&mut self.hours, hour, counts);
+            self.roll(newest);
+            return true;
+        }
+        self.add_day(newest, hour / 24, counts)
+    }
+
+    fn add_day(&mut self, newest: u32, day: u32, counts: [u32; KINDS]) -> bool {
+        let kept = newest / 24 - day < DAYS;
+        if kept {
+            add(&mut self.days, day, counts);
+        }
+        kept
+    }
+
+    /// Moves the hours that have grown too old to their days, and drops the days that have.
+    fn roll(&mut self, newest: u32) {
+        let old = self.hours.partition_point(|&(hour, _)| newest - hour >= HOURS);
+        for i in 0..old {
+            let (hour, counts) = self.hours[i];
+            self.add_day(newest, hour / 24, counts);
+        }
+        self.hours.drain(..old);
+        let old = self.days.partition_point(|&(day, _)| newest / 24 - day >= DAYS);
+        self.days.drain(..old);
     }
 
     /// The counts of the events of both.
     pub fn merge(&self, other: &Self) -> Self {
-        Self { hours: self.hours.merge(&other.hours), days: self.days.merge(&other.days) }
+        // The newest hours first, so that what is older than both is told apart at once.
+        let (mut merged, older) =
+            if self.newest() >= other.newest() { (self.clone(), other) } else { (other.clone(), self) };
+        let Some(newest) = merged.newest() else { return merged };
+        for &(hour, counts) in &older.hours {
+            merged.add(hour, counts);
+        }
+        for &(day, counts) in &older.days {
+            merged.add_day(newest, day, counts);
+        }
+        merged
+    }
+
+    fn newest(&self) -> Option<u32> {
+        self.hours.last().map(|&(hour, _)| hour)
     }
 
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.days.0.is_empty()
+        self.hours.is_empty()
     }
 
     /// The counts as of an instant. A bucket counts as its middle, or as `as_of` where that lies
     /// before; buckets that begin at or after `as_of` do not count.
     pub fn read(&self, as_of: EventTime) -> CounterFeatures {
-        let hour = self.hours.decayed(as_of, HOUR_MS, HOUR_MS);
-        let day = self.hours.decayed(as_of, HOUR_MS, 24 * HOUR_MS);
-        let week = self.days.decayed(as_of, 24 * HOUR_MS, 7 * 24 * HOUR_MS);
+        let mut sums = [[0.0; KINDS]; 3];
+        decay(&self.days, as_of, 24, &DAY_STEPS, &mut sums);
+        decay(&self.hours, as_of, 1, &HOUR_STEPS, &mut sums);
         let windows = |kind: CounterKind| {
-            let kind = kind as usize;
-            Windows { hour: hour[kind] as f32, day: day[kind] as f32, week: week[kind] as f32 }
+            let [hour, day, week] = sums.map(|sums| sums[kind as usize] as f32);
+            Windows { hour, day, week }
         };
         // A steady rate r a day gives a decayed count of about r · half-life / ln 2.
-        let interest = |counts: &[f64; KINDS], days: f64| {
-            counts[CounterKind::Click as usize..].iter().sum::<f64>() * std::f64::consts::LN_2 / days
+        let interest = |window: usize| {
+            let count: f64 = sums[window][CounterKind::Click as usize..].iter().sum();
+            count * std::f64::consts::LN_2 / (HALF_LIVES[window] / 24.0)
         };
         CounterFeatures {
             impressions: windows(CounterKind::Impression),
@@ -140,15 +190,15 @@ impl ItemCounters {
             views: windows(CounterKind::View),
             carts: windows(CounterKind::Cart),
             purchases: windows(CounterKind::Purchase),
-            trending: ((interest(&day, 1.0) + 1.0) / (interest(&week, 7.0) + 1.0)).ln() as f32,
+            trending: ((interest(1) + 1.0) / (interest(2) + 1.0)).ln() as f32,
         }
     }
 
     /// The counts as bytes. Equal counts give equal bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![Self::FORMAT_VERSION];
-        self.hours.encode(&mut out);
-        self.days.encode(&mut out);
+        encode(&self.hours, &mut out);
+        encode(&self.days, &mut out);
         out
     }
 
@@ -158,105 +208,111 @@ impl ItemCounters {
     /// Another format version, or bytes that are no counts. Never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         let mut reader = Reader::open("item counters", bytes, Self::FORMAT_VERSION)?;
-        let counters = Self { hours: Buckets::decode(&mut reader)?, days: Buckets::decode(&mut reader)? };
+        let hours = decode(&mut reader, HOURS)?;
+        let days = decode(&mut reader, DAYS)?;
+        let newest = hours.last().map(|&(hour, _)| hour);
+        let rolled = newest.and_then(|newest| newest.checked_sub(HOURS)).map(|hour| hour / 24);
+        let within = |&(day, _): &Bucket| newest.is_some_and(|newest| newest / 24 - day < DAYS);
+        if days.last().map(|&(day, _)| day) > rolled || !days.first().is_none_or(within) {
+            return Err(reader.corrupt("a day lies outside of those kept"));
+        }
         reader.finish()?;
-        Ok(counters)
+        Ok(Self { hours, days })
     }
 }
 
-// === impl Buckets ===
-
-impl<const KEEP: u32> Buckets<KEEP> {
-    fn add(&mut self, bucket: u32, kind: CounterKind) -> bool {
-        let mut counts = [0; KINDS];
-        counts[kind as usize] = 1;
-        self.add_all(bucket, counts)
-    }
-
-    fn add_all(&mut self, bucket: u32, counts: [u32; KINDS]) -> bool {
-        let newest = self.0.last().map_or(bucket, |&(newest, _)| newest);
-        if newest.saturating_sub(bucket) >= KEEP {
-            return false;
-        }
-        let place = self.0.partition_point(|&(other, _)| other < bucket);
-        match self.0.get_mut(place) {
-            Some((other, total)) if *other == bucket => {
-                for (total, count) in total.iter_mut().zip(counts) {
-                    *total = total.saturating_add(count);
-                }
-            }
-            _ => {
-                self.0.insert(place, (bucket, counts));
-                let kept = self.0.partition_point(|&(other, _)| bucket.saturating_sub(other) >= KEEP);
-                self.0.drain(..kept);
+fn add(buckets: &mut Vec<Bucket>, bucket: u32, counts: [u32; KINDS]) {
+    // Mostly the newest.
+    let place = match buckets.last() {
+        Some(&(last, _)) if last == bucket => buckets.len() - 1,
+        _ => buckets.partition_point(|&(other, _)| other < bucket),
+    };
+    match buckets.get_mut(place) {
+        Some((other, total)) if *other == bucket => {
+            for (total, count) in total.iter_mut().zip(counts) {
+                *total = total.saturating_add(count);
             }
         }
-        true
+        _ => buckets.insert(place, (bucket, counts)),
     }
+}
 
-    fn merge(&self, other: &Self) -> Self {
-        let mut merged = self.clone();
-        for &(bucket, counts) in &other.0 {
-            merged.add_all(bucket, counts);
+/// What a count loses in whole steps of a bucket's width, for each of [`HALF_LIVES`].
+type Steps = [[f64; 3]];
+
+static HOUR_STEPS: LazyLock<Vec<[f64; 3]>> = LazyLock::new(|| steps(1, 2 * HOURS));
+static DAY_STEPS: LazyLock<Vec<[f64; 3]>> = LazyLock::new(|| steps(24, 2 * DAYS));
+
+fn steps(hours: u32, count: u32) -> Vec<[f64; 3]> {
+    (0..count).map(|step| HALF_LIVES.map(|half_life| (-f64::from(step * hours) / half_life).exp2())).collect()
+}
+
+/// Adds the decayed counts of buckets of so many hours, oldest first.
+fn decay(buckets: &[Bucket], as_of: EventTime, hours: u32, steps: &Steps, sums: &mut [[f64; KINDS]; 3]) {
+    let width_ms = i64::from(hours) * HOUR_MS;
+    let now = (as_of.as_millis() / width_ms) as u32;
+    // Age of the middle of the bucket that `as_of` lies in, in hours; the older ones are whole steps
+    // older.
+    let phase = (as_of.as_millis() % width_ms - width_ms / 2) as f64 / HOUR_MS as f64;
+    let first = HALF_LIVES.map(|half_life| (-phase / half_life).exp2());
+    for &(bucket, counts) in buckets {
+        if i64::from(bucket) * width_ms >= as_of.as_millis() {
+            break;
         }
-        merged
-    }
-
-    fn decayed(&self, as_of: EventTime, width_ms: i64, half_life_ms: i64) -> [f64; KINDS] {
-        let mut sums = [0.0; KINDS];
-        for &(bucket, counts) in &self.0 {
-            let start = i64::from(bucket) * width_ms;
-            if start >= as_of.as_millis() {
-                break;
-            }
-            let age = (as_of.as_millis() - (start + width_ms / 2)).max(0);
-            let weight = (-(age as f64) / half_life_ms as f64).exp2();
+        let step = now - bucket;
+        let weights: [f64; 3] = std::array::from_fn(|window| {
+            let whole = steps.get(step as usize).map_or_else(
+                || (-f64::from(step) * f64::from(hours) / HALF_LIVES[window]).exp2(),
+                |steps| steps[window],
+            );
+            (first[window] * whole).min(1.0)
+        });
+        for (sums, weight) in sums.iter_mut().zip(weights) {
             for (sum, count) in sums.iter_mut().zip(counts) {
                 *sum += f64::from(count) * weight;
             }
         }
-        sums
     }
+}
 
-    /// Newest first: the step back from the bucket before, a mask of the kinds counted, the counts.
-    fn encode(&self, out: &mut Vec<u8>) {
-        write_varint(out, self.0.len() as u64);
-        let mut previous = None;
-        for &(bucket, counts) in self.0.iter().rev() {
-            write_varint(out, u64::from(previous.map_or(bucket, |previous: u32| previous - bucket)));
-            out.push((0..KINDS).filter(|&kind| counts[kind] > 0).fold(0, |mask, kind| mask | 1 << kind));
-            for count in counts.into_iter().filter(|&count| count > 0) {
-                write_varint(out, u64::from(count));
-            }
-            previous = Some(bucket);
+/// Newest first: the step back from the bucket before, a mask of the kinds counted, the counts.
+fn encode(buckets: &[Bucket], out: &mut Vec<u8>) {
+    write_varint(out, buckets.len() as u64);
+    let mut previous = None;
+    for &(bucket, counts) in buckets.iter().rev() {
+        write_varint(out, u64::from(previous.map_or(bucket, |previous: u32| previous - bucket)));
+        out.push((0..KINDS).filter(|&kind| counts[kind] > 0).fold(0, |mask, kind| mask | 1 << kind));
+        for count in counts.into_iter().filter(|&count| count > 0) {
+            write_varint(out, u64::from(count));
         }
+        previous = Some(bucket);
     }
+}
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, StateError> {
-        let len = reader.count(KEEP as usize)?;
-        let mut buckets = Vec::<(u32, [u32; KINDS])>::with_capacity(len);
-        for _ in 0..len {
-            let step = u32::try_from(reader.varint()?).ok();
-            let bucket = match (buckets.first(), buckets.last()) {
-                (Some(&(newest, _)), Some(&(previous, _))) => step
-                    .filter(|&step| step > 0)
-                    .and_then(|step| previous.checked_sub(step))
-                    .filter(|&bucket| newest - bucket < KEEP),
-                _ => step.filter(|&step| i64::from(step) <= EventTime::MAX.as_millis() / HOUR_MS),
-            };
-            let bucket = bucket.ok_or_else(|| reader.corrupt("a bucket lies outside of those kept"))?;
-            let mask = reader.byte()?;
-            if mask == 0 || mask >> KINDS != 0 {
-                return Err(reader.corrupt("a bucket counts no kind or an unknown one"));
-            }
-            let mut counts = [0; KINDS];
-            for (_, count) in counts.iter_mut().enumerate().filter(|(kind, _)| mask >> kind & 1 == 1) {
-                let read = u32::try_from(reader.varint()?).ok().filter(|&read| read > 0);
-                *count = read.ok_or_else(|| reader.corrupt("a count must be 1 to 2^32 - 1"))?;
-            }
-            buckets.push((bucket, counts));
+fn decode(reader: &mut Reader<'_>, keep: u32) -> Result<Vec<Bucket>, StateError> {
+    let len = reader.count(keep as usize)?;
+    let mut buckets = Vec::<Bucket>::with_capacity(len);
+    for _ in 0..len {
+        let step = u32::try_from(reader.varint()?).ok();
+        let bucket = match (buckets.first(), buckets.last()) {
+            (Some(&(newest, _)), Some(&(previous, _))) => step
+                .filter(|&step| step > 0)
+                .and_then(|step| previous.checked_sub(step))
+                .filter(|&bucket| newest - bucket < keep),
+            _ => step.filter(|&step| i64::from(step) <= EventTime::MAX.as_millis() / HOUR_MS),
+        };
+        let bucket = bucket.ok_or_else(|| reader.corrupt("a bucket lies outside of those kept"))?;
+        let mask = reader.byte()?;
+        if mask == 0 || mask >> KINDS != 0 {
+            return Err(reader.corrupt("a bucket counts no kind or an unknown one"));
         }
-        buckets.reverse();
-        Ok(Self(buckets))
+        let mut counts = [0; KINDS];
+        for (_, count) in counts.iter_mut().enumerate().filter(|(kind, _)| mask >> kind & 1 == 1) {
+            let read = u32::try_from(reader.varint()?).ok().filter(|&read| read > 0);
+            *count = read.ok_or_else(|| reader.corrupt("a count must be 1 to 2^32 - 1"))?;
+        }
+        buckets.push((bucket, counts));
     }
+    buckets.reverse();
+    Ok(buckets)
 }

@@ -4,7 +4,8 @@
 //! standardising has little to do. What is unknown is 0.
 
 use crate::{
-    CounterFeatures, GAP_BUCKETS, HISTORY_MAX, ItemAttributes, Liking, SeenItem, Taste, UserFeatures, gap_bucket,
+    CounterFeatures, GAP_BUCKETS, HISTORY_MAX, ItemAttributes, Liking, SeenItem, Taste, UserFeatures,
+    gap_bucket,
 };
 
 /// No feature is larger, in either direction.
@@ -193,9 +194,7 @@ impl<'a> Inputs<'a> {
 
     fn price_above_taste(&self) -> f32 {
         match (self.item.log_price, self.taste.log_price()) {
-            (Some(price), Some(taste)) => {
-                ((price - taste.mean) / taste.deviation.max(0.25)).clamp(-3.0, 3.0)
-            }
+            (Some(price), Some(taste)) => ((price - taste.mean) / taste.deviation.max(0.25)).clamp(-3.0, 3.0),
             _ => 0.0,
         }
     }

@@ -326,8 +326,8 @@ impl LoginLinks {
             Err(i) => {
                 self.visitors.insert(i, (visitor, time));
                 if self.visitors.len() > Self::MAX {
-                    let oldest = (0..self.visitors.len())
-                        .min_by_key(|&i| (self.visitors[i].1, self.visitors[i].0));
+                    let oldest =
+                        (0..self.visitors.len()).min_by_key(|&i| (self.visitors[i].1, self.visitors[i].0));
                     return oldest.map(|i| self.visitors.remove(i)) != Some((visitor, time));
                 }
             }

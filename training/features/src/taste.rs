@@ -6,7 +6,7 @@
 use endcap_proto::{EventTime, EventType, Item, ItemKey};
 use twox_hash::XxHash3_64;
 
-use crate::{KeyMap, UserFeatures, words::path_segments};
+use crate::{UserFeatures, words::path_segments};
 
 /// Weight of an entry against the one after it: taste moves on with every step.
 const STEP_DECAY: f32 = 0.95;
@@ -35,12 +35,16 @@ pub struct ItemAttributes {
 /// Shares are weighted by event type (a purchase weighs four views) and by recency (0.95 a step).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Taste {
-    items: KeyMap<ItemKey, SeenItem>,
-    categories: KeyMap<u64, Liking>,
-    roots: KeyMap<u64, Liking>,
-    brands: KeyMap<u64, Liking>,
+    items: Vec<(ItemKey, SeenItem)>,
+    categories: Likings,
+    roots: Likings,
+    brands: Likings,
     log_price: Option<LogPrice>,
 }
+
+/// Likings by hash, sorted: histories are short, and a sorted list is faster than a map.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Likings(Vec<(u64, Liking)>);
 
 /// What happened between a user and one product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +89,9 @@ impl ItemAttributes {
             hashes.dedup();
             hashes.into_boxed_slice()
         };
-        let path = |path: &String| path_segments(path).map(hash).reduce(|path, segment| path.rotate_left(1) ^ segment);
+        let path = |path: &String| {
+            path_segments(path).map(hash).reduce(|path, segment| path.rotate_left(1) ^ segment)
+        };
         let root = |path: &String| path_segments(path).next().map(hash);
         let price = item.price.filter(|price| *price >= 0.0);
         let discount = match (price, item.original_price) {
@@ -128,44 +134,44 @@ impl Taste {
     /// The taste that a history shows; `attributes` looks products up in the catalogue.
     pub fn of<'a>(user: &UserFeatures, attributes: impl Fn(ItemKey) -> Option<&'a ItemAttributes>) -> Self {
         let mut taste = Self::default();
+        taste.items.reserve_exact(user.history.len());
+        let mut likings = [(); 3].map(|()| Likings(Vec::with_capacity(2 * user.history.len())));
+        let [categories, roots, brands] = &mut likings;
         let (mut all, mut session) = (0.0, 0.0);
         let mut recency = 1.0;
         let (mut price_weight, mut price_sum, mut price_squares) = (0.0, 0.0, 0.0);
-        // From new to old: the first sight of anything is its newest.
-        for (steps_back, (i, entry)) in user.history.iter().enumerate().rev().enumerate() {
-            let steps_back = steps_back as u32;
-            let weight = recency * event_weight(entry.event_type);
-            let session_weight = if i >= user.session_start { weight } else { 0.0 };
+        for (steps_back, (i, entry)) in (0..).zip(user.history.iter().enumerate().rev()) {
+            let share = recency * event_weight(entry.event_type);
+            let session_share = if i >= user.session_start { share } else { 0.0 };
             recency *= STEP_DECAY;
-            all += weight;
-            session += session_weight;
-            let fresh = SeenItem { count: 0, steps_back, time: entry.time, kept: false, bought: false };
-            let seen = taste.items.entry(entry.item).or_insert(fresh);
-            seen.count += 1;
-            seen.kept |= matches!(entry.event_type, EventType::AddToCart | EventType::AddToWishlist);
-            seen.bought |= entry.event_type == EventType::Purchase;
+            all += share;
+            session += session_share;
+            let seen = SeenItem {
+                count: 1,
+                steps_back,
+                time: entry.time,
+                kept: matches!(entry.event_type, EventType::AddToCart | EventType::AddToWishlist),
+                bought: entry.event_type == EventType::Purchase,
+            };
+            taste.items.push((entry.item, seen));
             let Some(item) = attributes(entry.item) else { continue };
-            let likings = [(&item.categories[..], &mut taste.categories), (&item.roots, &mut taste.roots)];
-            let brand = (item.brand.as_slice(), &mut taste.brands);
-            for (hashes, likings) in likings.into_iter().chain([brand]) {
-                for &hash in hashes {
-                    let liking = likings.entry(hash).or_insert(Liking { steps_back, ..Liking::default() });
-                    liking.share += weight;
-                    liking.session_share += session_weight;
-                }
-            }
+            let liking = Liking { share, session_share, steps_back };
+            categories.0.extend(item.categories.iter().map(|&hash| (hash, liking)));
+            roots.0.extend(item.roots.iter().map(|&hash| (hash, liking)));
+            brands.0.extend(item.brand.map(|hash| (hash, liking)));
             if let Some(log_price) = item.log_price {
-                price_weight += weight;
-                price_sum += weight * log_price;
-                price_squares += weight * log_price * log_price;
+                price_weight += share;
+                price_sum += share * log_price;
+                price_squares += share * log_price * log_price;
             }
         }
-        for likings in [&mut taste.categories, &mut taste.roots, &mut taste.brands] {
-            for liking in likings.values_mut() {
-                liking.share /= all;
-                liking.session_share = if session > 0.0 { liking.session_share / session } else { 0.0 };
-            }
-        }
+        merge_equal(&mut taste.items, |newest, older| {
+            newest.count += older.count;
+            newest.kept |= older.kept;
+            newest.bought |= older.bought;
+        });
+        [taste.categories, taste.roots, taste.brands] =
+            likings.map(|likings| likings.normalised(all, session));
         taste.log_price = (price_weight > 0.0).then(|| {
             let mean = price_sum / price_weight;
             LogPrice { mean, deviation: (price_squares / price_weight - mean * mean).max(0.0).sqrt() }
@@ -175,22 +181,22 @@ impl Taste {
 
     /// What happened between the user and a product; `None` when it is not in the history.
     pub fn item(&self, item: ItemKey) -> Option<SeenItem> {
-        self.items.get(&item).copied()
+        find(&self.items, item)
     }
 
     /// The liking for a product's brand.
     pub fn brand(&self, item: &ItemAttributes) -> Option<Liking> {
-        item.brand.and_then(|brand| self.brands.get(&brand).copied())
+        item.brand.and_then(|brand| find(&self.brands.0, brand))
     }
 
     /// The largest liking for any of a product's categories.
     pub fn category(&self, item: &ItemAttributes) -> Option<Liking> {
-        largest(&self.categories, &item.categories)
+        self.categories.largest(&item.categories)
     }
 
     /// The largest liking for the first segment of any of a product's category paths.
     pub fn root(&self, item: &ItemAttributes) -> Option<Liking> {
-        largest(&self.roots, &item.roots)
+        self.roots.largest(&item.roots)
     }
 
     pub(crate) fn log_price(&self) -> Option<LogPrice> {
@@ -198,13 +204,44 @@ impl Taste {
     }
 }
 
-fn largest(likings: &KeyMap<u64, Liking>, hashes: &[u64]) -> Option<Liking> {
-    let found = hashes.iter().filter_map(|hash| likings.get(hash)).copied();
-    found.reduce(|a, b| Liking {
-        share: a.share.max(b.share),
-        session_share: a.session_share.max(b.session_share),
-        steps_back: a.steps_back.min(b.steps_back),
-    })
+impl Likings {
+    /// Sums per hash, as shares of all the weights there are.
+    fn normalised(mut self, all: f32, session: f32) -> Self {
+        merge_equal(&mut self.0, |newest, older| {
+            newest.share += older.share;
+            newest.session_share += older.session_share;
+        });
+        for (_, liking) in &mut self.0 {
+            liking.share /= all;
+            liking.session_share = if session > 0.0 { liking.session_share / session } else { 0.0 };
+        }
+        self
+    }
+
+    fn largest(&self, hashes: &[u64]) -> Option<Liking> {
+        let found = hashes.iter().filter_map(|&hash| find(&self.0, hash));
+        found.reduce(|a, b| Liking {
+            share: a.share.max(b.share),
+            session_share: a.session_share.max(b.session_share),
+            steps_back: a.steps_back.min(b.steps_back),
+        })
+    }
+}
+
+/// Sorts by key and merges what has the same, each into the first that was given.
+fn merge_equal<K: Ord, V>(entries: &mut Vec<(K, V)>, merge: impl Fn(&mut V, &V)) {
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    entries.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            merge(&mut kept.1, &next.1);
+        }
+        same
+    });
+}
+
+fn find<K: Ord, V: Copy>(entries: &[(K, V)], key: K) -> Option<V> {
+    entries.binary_search_by(|(other, _)| other.cmp(&key)).ok().map(|i| entries[i].1)
 }
 
 /// How much an event says about taste, in views.
@@ -282,6 +319,6 @@ mod tests {
         };
         let taste = Taste::of(&user, |_| None);
         assert_eq!(taste.item(ItemKey(7)).unwrap().count, 1);
-        assert!(taste.categories.is_empty() && taste.log_price().is_none());
+        assert!(taste.categories.0.is_empty() && taste.log_price().is_none());
     }
 }

@@ -237,7 +237,9 @@ impl Vocabulary {
                 met.push(hash);
                 let term = match self.word_rows.get(&hash) {
                     Some(&row) => &mut self.words[(row - shared_rows(&self.config)) as usize],
-                    None => fresh.entry(hash).or_insert_with(|| WordTerm { kind, word: word.into(), count: 0 }),
+                    None => {
+                        fresh.entry(hash).or_insert_with(|| WordTerm { kind, word: word.into(), count: 0 })
+                    }
                 };
                 term.count += 1;
             });

@@ -25,8 +25,7 @@ pub enum WordKind {
 
 impl WordKind {
     /// Every kind, in the order of their shared rows.
-    pub const ALL: &[Self] =
-        &[Self::Category, Self::Brand, Self::Price, Self::Title, Self::Ngram, Self::Tag];
+    pub const ALL: &[Self] = &[Self::Category, Self::Brand, Self::Price, Self::Title, Self::Ngram, Self::Tag];
 
     /// The kind's name in a vocabulary's file.
     pub fn as_str(self) -> &'static str {
@@ -131,9 +130,19 @@ mod tests {
         each_word(&item, &config, |kind, word| words.push(format!("{}:{word}", kind.as_str())));
         // 2 · log2(100) = 13.28…
         let expected = [
-            "category:shoes", "category:shoes > winter  boots", "brand:alp", "tag:warm", "price:13",
-            "title:größe", "ngram:^größ", "ngram:größe", "ngram:röße$", "title:42",
-            "title:boot", "ngram:^boot", "ngram:boot$",
+            "category:shoes",
+            "category:shoes > winter  boots",
+            "brand:alp",
+            "tag:warm",
+            "price:13",
+            "title:größe",
+            "ngram:^größ",
+            "ngram:größe",
+            "ngram:röße$",
+            "title:42",
+            "title:boot",
+            "ngram:^boot",
+            "ngram:boot$",
         ];
         assert_eq!(words, expected);
     }

@@ -4,7 +4,8 @@
 use std::num::NonZeroU32;
 
 use endcap_features::{
-    CLOCK_SKEW_MS, EventFacts, HISTORY_MAX, ItemCounters, LoginLinks, SessionTag, StateError, UserState, features_at, gap_bucket,
+    CLOCK_SKEW_MS, EventFacts, HISTORY_MAX, ItemCounters, LoginLinks, SessionTag, StateError, UserState,
+    features_at, gap_bucket,
 };
 use endcap_proto::{EventKey, EventTime, EventType, ItemKey, UserKey, VisitorKey};
 use proptest::prelude::*;
@@ -259,7 +260,12 @@ fn a_refund_takes_a_purchase_back_and_a_purchase_empties_the_cart() {
 
 #[test]
 fn the_newest_login_names_the_user() {
-    let login = |time, user| Fact { event_type: EventType::Login, user: Some(user), items: vec![], ..view(9, time, 0) };
+    let login = |time, user| Fact {
+        event_type: EventType::Login,
+        user: Some(user),
+        items: vec![],
+        ..view(9, time, 0)
+    };
     assert_eq!(state(&[login(5, 2), login(3, 1)]).user(), Some(UserKey(2)));
     assert_eq!(state(&[view(1, 7, 1)]).user(), None);
 }
@@ -297,7 +303,11 @@ fn fifty_entries_take_less_than_a_kibibyte() {
             event_type: if i % 5 == 4 { EventType::Purchase } else { EventType::View },
             session: Some(1 + i as u32 / 5),
             user: Some(77),
-            ..view(i * 0x1234_5678, 1_700_000_000_000 + (i as i64 + i as i64 / 5 * 100) * 600_000, i * 0x9e37_79b9)
+            ..view(
+                i * 0x1234_5678,
+                1_700_000_000_000 + (i as i64 + i as i64 / 5 * 100) * 600_000,
+                i * 0x9e37_79b9,
+            )
         })
         .collect();
     let state = state(&facts);
@@ -325,22 +335,33 @@ fn counts_decay_by_their_half_lives() {
     assert!(!counters.apply(EventType::Search, EventTime::clamped(0)), "a search counts for no product");
 
     let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-6, "{a} is not {b}");
-    // An hour after the middle of the bucket: 3 · 2^-1 by the hour, 3 · 2^(-1/24) by the day; the
-    // day's own middle has not come yet, so that its count is whole. The purchase lies ahead.
+    // An hour after the middle of the bucket. The purchase lies ahead.
     let early = counters.read(EventTime::clamped(hour + hour / 2));
     close(early.views.hour, 1.5);
     close(early.views.day, 3.0 * (-1.0f64 / 24.0).exp2());
-    close(early.views.week, 3.0);
+    close(early.views.week, 3.0 * (-1.0f64 / 168.0).exp2());
     assert_eq!(early.purchases, Default::default());
-    // At hour 36: views are 35.5 hours old by their hour and one day old by their day.
+    // Within the bucket a count is never more than whole.
+    close(counters.read(EventTime::clamped(1)).views.hour, 3.0);
+    // At hour 36: the views' bucket is 35.5 hours old, the purchase's 11.5.
     let late = counters.read(EventTime::clamped(36 * hour));
     close(late.views.day, 3.0 * (-35.5f64 / 24.0).exp2());
-    close(late.views.week, 3.0 * (-1.0f64 / 7.0).exp2());
     close(late.purchases.day, (-11.5f64 / 24.0).exp2());
-    close(late.purchases.week, 1.0);
-    let day = (3.0 * (-35.5f64 / 24.0).exp2() + (-11.5f64 / 24.0).exp2()) * std::f64::consts::LN_2;
-    let week = (3.0 * (-1.0f64 / 7.0).exp2() + 1.0) * std::f64::consts::LN_2 / 7.0;
-    close(late.trending, ((day + 1.0) / (week + 1.0)).ln());
+    close(late.purchases.week, (-11.5f64 / 168.0).exp2());
+    let per_day = |half_life: f64| {
+        let count = 3.0 * (-35.5 / half_life).exp2() + (-11.5 / half_life).exp2();
+        count * std::f64::consts::LN_2 / (half_life / 24.0)
+    };
+    close(late.trending, ((per_day(24.0) + 1.0) / (per_day(168.0) + 1.0)).ln());
+    // A cart in hour 100 moves hour 0 to day 0, whose middle is hour 12, and leaves hour 24 (76 hours
+    // back) in day 1.
+    counters.apply(EventType::AddToCart, EventTime::clamped(100 * hour));
+    let rolled = counters.read(EventTime::clamped(108 * hour));
+    close(rolled.carts.week, (-7.5f64 / 168.0).exp2());
+    close(rolled.views.week, 3.0 * (-96.0f64 / 168.0).exp2());
+    close(rolled.purchases.week, (-72.0f64 / 168.0).exp2());
+    // Long after, what is left is next to nothing, and still a number.
+    assert!(counters.read(EventTime::MAX).views.week < 1e-30);
 }
 
 #[test]

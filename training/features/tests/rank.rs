@@ -1,8 +1,8 @@
 //! The ranker's inputs are finite, bounded and what their names say.
 
 use endcap_features::{
-    CandidateSignals, CounterFeatures, HistoryInput, ItemAttributes, RANK_FEATURES, RANK_FEATURES_LEN, SourceSignal,
-    Taste, UserFeatures, Windows, rank_features,
+    CandidateSignals, CounterFeatures, HistoryInput, ItemAttributes, RANK_FEATURES, RANK_FEATURES_LEN,
+    SourceSignal, Taste, UserFeatures, Windows, rank_features,
 };
 use endcap_proto::{EventTime, EventType, Item, ItemId, ItemKey};
 use proptest::prelude::*;

@@ -117,8 +117,15 @@ fn a_file_that_is_no_vocabulary_is_refused_by_rule() {
         assert!(!matches!(error, VocabularyError::File(_)), "{error}");
         error.to_string()
     };
-    let names =
-        ["min_item_count", "min_word_count", "max_words", "shared_rows", "title_tokens", "ngram", "vector_dim"];
+    let names = [
+        "min_item_count",
+        "min_word_count",
+        "max_words",
+        "shared_rows",
+        "title_tokens",
+        "ngram",
+        "vector_dim",
+    ];
     let mut terms = vec![("config", "format_version", 0, 1)];
     assert!(message(&terms).contains("the setting min_item_count is missing"));
     terms.extend(names.iter().zip(1..).map(|(&name, row)| ("config", name, row, 4)));

@@ -26,7 +26,9 @@ pub(crate) struct Lists {
 }
 
 impl Corpus {
-    /// Reads the interactions before `until`, calling `each` with their rows.
+    /// Reads the interactions before `until`, calling `each` with their rows. Where one product goes
+    /// through several event types in a row (clicked, viewed, bought), the first stands for all: it
+    /// is one visit to the product.
     pub(crate) fn read<S: AsRef<[Interaction]>>(
         sequences: impl IntoIterator<Item = S>,
         until: EventTime,
@@ -35,6 +37,7 @@ impl Corpus {
         let mut corpus = Self::default();
         for sequence in sequences {
             let mut starts = STARTS_VISITOR | STARTS_SESSION;
+            let mut previous: Option<&Interaction> = None;
             for interaction in sequence.as_ref().iter().filter(|interaction| interaction.time < until) {
                 if interaction.starts_session {
                     starts |= STARTS_SESSION;
@@ -47,9 +50,16 @@ impl Corpus {
                 if row > ROW || corpus.marks.len() >= u32::MAX as usize {
                     return Err(NeighboursError::TooLarge);
                 }
-                corpus.marks.push(row | starts);
-                starts = 0;
                 each(row, interaction);
+                let same_visit = starts == 0
+                    && previous.is_some_and(|previous| {
+                        previous.item == interaction.item && previous.event_type != interaction.event_type
+                    });
+                previous = Some(interaction);
+                if !same_visit {
+                    corpus.marks.push(row | starts);
+                    starts = 0;
+                }
             }
         }
         Ok(corpus)

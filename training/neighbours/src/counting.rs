@@ -6,7 +6,8 @@ use endcap_proto::{EventTime, ItemKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Interaction, ItemKnn, KnnConfig, NeighboursError, NextItemRules, Popularity, RecentPopularity, RulesConfig,
+    Interaction, ItemKnn, KnnConfig, NeighboursError, NextItemRules, Popularity, RecentPopularity,
+    RulesConfig,
     corpus::Corpus,
     popularity::{WeightSums, recent_weight},
 };

@@ -84,7 +84,11 @@ elements! {
 pub(crate) struct Tensors(Vec<(&'static str, Dtype, usize, Vec<u8>)>);
 
 impl Tensors {
-    pub(crate) fn with<E: Element>(mut self, name: &'static str, values: impl IntoIterator<Item = E>) -> Self {
+    pub(crate) fn with<E: Element>(
+        mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = E>,
+    ) -> Self {
         let mut bytes = Vec::new();
         values.into_iter().for_each(|value| value.write(&mut bytes));
         self.0.push((name, E::DTYPE, bytes.len() / E::BYTES, bytes));
@@ -121,7 +125,8 @@ impl<'a> TensorFile<'a> {
         model: &str,
         read: impl FnOnce(&TensorFile<'_>) -> Result<T, NeighboursError>,
     ) -> Result<T, NeighboursError> {
-        let bytes = std::fs::read(path).map_err(|source| NeighboursError::Io { path: path.to_owned(), source })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| NeighboursError::Io { path: path.to_owned(), source })?;
         let failed = |source| NeighboursError::Safetensors { path: path.to_owned(), source };
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(failed)?;
         let file = TensorFile { path, tensors: SafeTensors::deserialize(&bytes).map_err(failed)? };
@@ -142,7 +147,8 @@ impl<'a> TensorFile<'a> {
 
     /// The values of a tensor.
     pub(crate) fn values<E: Element>(&self, name: &str) -> Result<Vec<E>, NeighboursError> {
-        let tensor = self.tensors.tensor(name).map_err(|_| self.broken(format!("tensor {name} is missing")))?;
+        let tensor =
+            self.tensors.tensor(name).map_err(|_| self.broken(format!("tensor {name} is missing")))?;
         if tensor.dtype() != E::DTYPE || tensor.shape().len() != 1 {
             return Err(self.broken(format!("tensor {name} must be a vector of {:?}", E::DTYPE)));
         }

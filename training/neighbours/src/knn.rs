@@ -46,9 +46,9 @@ impl Default for KnnConfig {
             within: Unit::Visitor,
             max_interactions: 500,
             neighbours: 100,
-            shrinkage: 10.0,
+            shrinkage: 20.0,
             history_length: 10,
-            history_decay: 0.8,
+            history_decay: 0.5,
         }
     }
 }

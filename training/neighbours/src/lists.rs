@@ -39,9 +39,9 @@ pub(crate) struct Sums {
 }
 
 impl Recency {
-    /// With a decay held within 0 and 1.
+    /// With a decay held within 0 and 1; 0 for what is no number.
     pub(crate) fn new(length: u32, decay: f32) -> Self {
-        Self { length, decay: decay.max(0.0).min(1.0) }
+        Self { length, decay: if decay > 0.0 { decay.min(1.0) } else { 0.0 } }
     }
 }
 
@@ -99,7 +99,13 @@ impl NeighbourLists {
         Self::new(items.to_vec(), starts, neighbours, weights, recency)
     }
 
-    fn new(items: Vec<ItemKey>, starts: Vec<u32>, neighbours: Vec<u32>, weights: Vec<f32>, recency: Recency) -> Self {
+    fn new(
+        items: Vec<ItemKey>,
+        starts: Vec<u32>,
+        neighbours: Vec<u32>,
+        weights: Vec<f32>,
+        recency: Recency,
+    ) -> Self {
         let rows = items.iter().zip(0..).map(|(&item, row)| (item, row)).collect();
         Self { items, rows, starts, neighbours, weights, recency }
     }
@@ -173,10 +179,9 @@ impl NeighbourLists {
             if neighbours.iter().any(|&row| row as usize >= items.len()) {
                 return Err(file.broken("tensor neighbours names an item that is not there"));
             }
-            let (&[length], &[decay]) = (
-                &file.values::<u32>("recency_length")?[..],
-                &file.weights("recency_decay", 1)?[..],
-            ) else {
+            let (&[length], &[decay]) =
+                (&file.values::<u32>("recency_length")?[..], &file.weights("recency_decay", 1)?[..])
+            else {
                 return Err(file.broken("tensor recency_length must hold one number"));
             };
             Ok(Self::new(items, starts, neighbours, weights, Recency::new(length, decay)))

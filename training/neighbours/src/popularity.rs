@@ -120,7 +120,8 @@ impl Ranking {
         let total = sums.0.iter().sum::<u128>().max(1) as f64;
         let mut order: Vec<(ItemKey, u128)> = items.iter().copied().zip(sums.0.iter().copied()).collect();
         order.sort_unstable_by_key(|&(item, sum)| (std::cmp::Reverse(sum), item));
-        let (items, shares) = order.into_iter().map(|(item, sum)| (item, (sum as f64 / total) as f32)).unzip();
+        let (items, shares) =
+            order.into_iter().map(|(item, sum)| (item, (sum as f64 / total) as f32)).unzip();
         Self::new(items, shares)
     }
 

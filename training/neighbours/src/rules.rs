@@ -33,6 +33,7 @@ pub struct RulesConfig {
 ///
 /// The rules "SR" of Ludewig and Jannach, *Evaluation of session-based recommendation algorithms*
 /// (2018); a history is scored by the sum over its newest items, each decayed by its age in steps.
+/// Clicking a product, viewing it and buying it in a row is one visit to it, hence one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NextItemRules {
     lists: NeighbourLists,
@@ -47,7 +48,7 @@ impl Default for RulesConfig {
             within: Unit::Visitor,
             max_steps: 10,
             successors: 100,
-            repeats: false,
+            repeats: true,
             history_length: 10,
             history_decay: 0.5,
         }

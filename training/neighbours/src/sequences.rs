@@ -60,9 +60,7 @@ impl SequencesBuilder {
         let (visitor, tag, session) = (event.visitor(), EventTag::of(event.key()), event.session());
         let (time, event_type) = (event.time(), event.event_type());
         self.entries.extend(
-            event
-                .items()
-                .map(|item| (visitor, HistoryEntry { time, event: tag, item, event_type, session })),
+            event.items().map(|item| (visitor, HistoryEntry { time, event: tag, item, event_type, session })),
         );
     }
 

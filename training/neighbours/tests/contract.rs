@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use endcap_neighbours::{
-    CountingConfig, CountingModel, CountingModels, Interaction, ItemKnn, KnnConfig, NeighboursError, NextItemRules,
-    Popularity, RecentPopularity, RulesConfig, Unit,
+    CountingConfig, CountingModel, CountingModels, Interaction, ItemKnn, KnnConfig, NeighboursError,
+    NextItemRules, Popularity, RecentPopularity, RulesConfig, Unit,
 };
 use endcap_proto::{EventTime, EventType, ItemKey};
 use proptest::prelude::*;
@@ -153,7 +153,10 @@ fn a_model_does_not_read_the_file_of_another() {
     let path = dir.path().join("model.safetensors");
     Popularity::fit(world(), until()).unwrap().save(&path).unwrap();
     let message = RecentPopularity::load(&path).unwrap_err().to_string();
-    assert!(message.contains(r#"must be "recent_popularity 1" of its header, found "popularity 1""#), "{message}");
+    assert!(
+        message.contains(r#"must be "recent_popularity 1" of its header, found "popularity 1""#),
+        "{message}"
+    );
 }
 
 #[test]
@@ -180,7 +183,9 @@ fn recent_popularity_halves_with_each_half_life() {
 
 #[test]
 fn rules_know_what_comes_next() {
-    let model = NextItemRules::fit(world(), until(), &RulesConfig { within: Unit::Session, ..Default::default() }).unwrap();
+    let model =
+        NextItemRules::fit(world(), until(), &RulesConfig { within: Unit::Session, ..Default::default() })
+            .unwrap();
     // In aisle 0 each place is walked onward from 4 of 5 starts, by 2 visitors: the next place
     // follows 8 times at step 1, the one after 6 times at step 2, then 4 at step 3, 2 at step 4.
     let after: Vec<_> = model.successors(product(0, 8)).collect();
@@ -203,13 +208,31 @@ fn rules_reach_as_far_as_they_are_told() {
     let walk = || [vec![step(ItemKey(1), 0, true), step(ItemKey(2), 1, false), step(ItemKey(1), 2, false)]];
     let fit = |config| NextItemRules::fit(walk(), until(), &config).unwrap();
     let after = |model: &NextItemRules| model.successors(ItemKey(1)).collect::<Vec<_>>();
-    assert_eq!(after(&fit(RulesConfig::default())), [(ItemKey(2), 1.0)]);
-    let repeats = RulesConfig { repeats: true, ..Default::default() };
-    assert_eq!(after(&fit(repeats.clone())), [(ItemKey(2), 1.0), (ItemKey(1), 0.5)]);
-    assert_eq!(after(&fit(RulesConfig { max_steps: 1, ..repeats.clone() })), [(ItemKey(2), 1.0)]);
-    assert_eq!(after(&fit(RulesConfig { successors: 1, ..repeats })), [(ItemKey(2), 1.0)]);
-    let newest = fit(RulesConfig { history_decay: 0.0, ..Default::default() });
+    let default = RulesConfig::default();
+    assert_eq!(after(&fit(default.clone())), [(ItemKey(2), 1.0), (ItemKey(1), 0.5)]);
+    assert_eq!(after(&fit(RulesConfig { repeats: false, ..default.clone() })), [(ItemKey(2), 1.0)]);
+    assert_eq!(after(&fit(RulesConfig { max_steps: 1, ..default.clone() })), [(ItemKey(2), 1.0)]);
+    assert_eq!(after(&fit(RulesConfig { successors: 1, ..default.clone() })), [(ItemKey(2), 1.0)]);
+    let newest = fit(RulesConfig { history_decay: 0.0, ..default });
     assert_eq!(newest.score(&[ItemKey(1), ItemKey(2)], 5), [(ItemKey(1), 1.0)]);
+}
+
+#[test]
+fn viewing_and_then_buying_is_one_visit() {
+    let as_type = |event_type, step: Interaction| Interaction { event_type, ..step };
+    let walk = [
+        step(ItemKey(1), 0, true),
+        as_type(EventType::AddToCart, step(ItemKey(1), 1, false)),
+        as_type(EventType::Purchase, step(ItemKey(1), 2, false)),
+        as_type(EventType::Purchase, step(ItemKey(1), 3, false)),
+        step(ItemKey(2), 4, false),
+    ];
+    let model = NextItemRules::fit([walk], until(), &RulesConfig::default()).unwrap();
+    // Two visits to 1 (bought twice), then 2: 1 → 1 at step 1, 1 → 2 at steps 2 and 1.
+    let after: Vec<_> = model.successors(ItemKey(1)).collect();
+    assert_eq!(after, [(ItemKey(2), 1.5), (ItemKey(1), 1.0)]);
+    // Popularity counts all five.
+    assert_eq!(Popularity::fit([walk], until()).unwrap().share(ItemKey(2)), 0.2);
 }
 
 #[test]
@@ -251,7 +274,8 @@ fn the_models_of_a_bundle_are_those_fitted_one_by_one() {
 fn threads_do_not_change_a_fit() {
     use rand::{Rng, SeedableRng};
     let mut random = rand::rngs::SmallRng::seed_from_u64(7);
-    let mut visit = || (0..20).map(|time| step(ItemKey(random.random_range(0..5000)), time, time == 0)).collect();
+    let mut visit =
+        || (0..20).map(|time| step(ItemKey(random.random_range(0..5000)), time, time == 0)).collect();
     let world: Vec<Vec<_>> = (0..2000).map(|_| visit()).collect();
     let fit = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

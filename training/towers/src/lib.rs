@@ -24,7 +24,7 @@ mod weights;
 pub use config::{Encoder, RankerConfig, TowersConfig};
 pub use error::TowersError;
 pub use kernels::{bags::Bags, dropout::{Dropout, mix}, pool::Pool};
-pub use ranker::{Head, Ranker};
+pub use ranker::{Head, Ranker, RankerNetwork, RankerWeights, standardise};
 pub use sequences::Sequences;
 pub use parameters::{Group, Init, Spec};
 pub use towers::{Towers, UserInput, word_weight};

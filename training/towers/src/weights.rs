@@ -10,7 +10,10 @@
 //! | `user.blocks.N.attention.*`, `user.blocks.N.feed_forward.*` | norm, projections |
 //! | `user.norm.{gain, bias}` | dim |
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use safetensors::{Dtype, SafeTensors, View};
 
@@ -68,46 +71,23 @@ impl Weights {
     /// holds a number that is not finite.
     pub fn read(config: TowersConfig, bytes: &[u8]) -> Result<Self, TowersError> {
         config.validate()?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| TowersError::Weights(error.to_string()))?;
+        let mut tensors = Tensors::read(bytes)?;
         let groups = groups(&config);
-        let mut names: Vec<&str> = tensors.names();
-        let mut take = |name: &str, shape: &[Option<usize>]| -> Result<Vec<f32>, TowersError> {
-            names.retain(|other| *other != name);
-            let tensor = tensors.tensor(name).map_err(|_| TowersError::Weights(format!("{name} is missing")))?;
-            let fits = |(&want, &size): (&Option<usize>, &usize)| want.is_none_or(|want| want == size);
-            let same_shape = tensor.shape().len() == shape.len() && shape.iter().zip(tensor.shape()).all(fits);
-            if tensor.dtype() != Dtype::F32 || !same_shape {
-                let want: Vec<String> = shape.iter().map(|n| n.map_or("any".into(), |n| n.to_string())).collect();
-                let (dtype, shape, want) = (tensor.dtype(), tensor.shape(), want.join(" × "));
-                let reason = format!("{name} is {dtype:?} {shape:?}, where the shape asks for F32 {want}");
-                return Err(TowersError::Weights(reason));
-            }
-            let numbers = tensor.data().chunks_exact(4);
-            let numbers: Vec<f32> = numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            match numbers.iter().position(|number| !number.is_finite()) {
-                Some(place) => {
-                    Err(TowersError::Weights(format!("{name}[{place}] is {}, not finite", numbers[place])))
-                }
-                None => Ok(numbers),
-            }
-        };
-        let items = take(ITEMS, &[None, Some(config.dim)])?;
+        let items = tensors.take(ITEMS, &[None, Some(config.dim)])?;
         if items.is_empty() {
             return Err(TowersError::Weights(format!("{ITEMS} has no row for unknown items")));
         }
-        let words = take(WORDS, &[None, Some(config.dim)])?;
+        let words = tensors.take(WORDS, &[None, Some(config.dim)])?;
         let mut dense = Vec::with_capacity(groups.len());
         for group in &groups {
             let mut numbers = Vec::with_capacity(group.size());
             for spec in &group.specs {
                 let shape: Vec<Option<usize>> = spec.shape.iter().copied().map(Some).collect();
-                numbers.extend(take(&format!("{}.{}", group.name, spec.name), &shape)?);
+                numbers.extend(tensors.take(&format!("{}.{}", group.name, spec.name), &shape)?);
             }
             dense.push(numbers);
         }
-        if let Some(name) = names.first() {
-            return Err(TowersError::Weights(format!("{name} has no place in this shape")));
-        }
+        tensors.done()?;
         Ok(Self { config, groups, items, words, dense })
     }
 
@@ -118,19 +98,18 @@ impl Weights {
     pub fn to_safetensors(&self) -> Result<Vec<u8>, TowersError> {
         let d = self.config.dim;
         let mut tensors = vec![
-            (ITEMS.to_owned(), Numbers { shape: vec![self.items.len() / d, d], numbers: &self.items }),
-            (WORDS.to_owned(), Numbers { shape: vec![self.words.len() / d, d], numbers: &self.words }),
+            (ITEMS.to_owned(), Numbers::new([self.items.len() / d, d], &self.items)),
+            (WORDS.to_owned(), Numbers::new([self.words.len() / d, d], &self.words)),
         ];
         for (group, mut numbers) in self.groups.iter().zip(self.dense.iter().map(Vec::as_slice)) {
             for spec in &group.specs {
                 let (own, rest) = numbers.split_at(spec.size());
                 numbers = rest;
-                let name = format!("{}.{}", group.name, spec.name);
-                tensors.push((name, Numbers { shape: spec.shape.clone(), numbers: own }));
+                let shape = spec.shape.clone();
+                tensors.push((format!("{}.{}", group.name, spec.name), Numbers { shape, numbers: own }));
             }
         }
-        let about = HashMap::from([("format".to_owned(), "endcap towers 1".to_owned())]);
-        safetensors::serialize(tensors, Some(about)).map_err(|error| TowersError::Weights(error.to_string()))
+        Numbers::serialize(tensors, "endcap towers 1")
     }
 
     /// The shape.
@@ -163,10 +142,64 @@ impl Weights {
 const ITEMS: &str = "item.id";
 const WORDS: &str = "item.word";
 
+/// The tensors of a file, to be taken one by one.
+pub(crate) struct Tensors<'a> {
+    tensors: SafeTensors<'a>,
+    left: BTreeSet<String>,
+}
+
+impl<'a> Tensors<'a> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, TowersError> {
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| TowersError::Weights(error.to_string()))?;
+        let left = tensors.names().into_iter().map(str::to_owned).collect();
+        Ok(Self { tensors, left })
+    }
+
+    /// The numbers of a tensor of this shape, where `None` is any length.
+    pub(crate) fn take(&mut self, name: &str, shape: &[Option<usize>]) -> Result<Vec<f32>, TowersError> {
+        let refuse = |reason: String| Err(TowersError::Weights(reason));
+        let Ok(tensor) = self.tensors.tensor(name) else { return refuse(format!("{name} is missing")) };
+        self.left.remove(name);
+        let fits = |(want, &size): (&Option<usize>, &usize)| want.is_none_or(|want| want == size);
+        let same_shape = tensor.shape().len() == shape.len() && shape.iter().zip(tensor.shape()).all(fits);
+        if tensor.dtype() != Dtype::F32 || !same_shape {
+            let want: Vec<String> = shape.iter().map(|n| n.map_or("any".into(), |n| n.to_string())).collect();
+            let (dtype, shape, want) = (tensor.dtype(), tensor.shape(), want.join(" × "));
+            return refuse(format!("{name} is {dtype:?} {shape:?}, where the shape asks for F32 {want}"));
+        }
+        let numbers = tensor.data().chunks_exact(4);
+        let numbers: Vec<f32> = numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        match numbers.iter().position(|number| !number.is_finite()) {
+            Some(place) => refuse(format!("{name}[{place}] is {}, not finite", numbers[place])),
+            None => Ok(numbers),
+        }
+    }
+
+    /// That nothing is left.
+    pub(crate) fn done(self) -> Result<(), TowersError> {
+        match self.left.first() {
+            Some(name) => Err(TowersError::Weights(format!("{name} has no place in this shape"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A tensor to be written.
-struct Numbers<'a> {
+pub(crate) struct Numbers<'a> {
     shape: Vec<usize>,
     numbers: &'a [f32],
+}
+
+impl<'a> Numbers<'a> {
+    pub(crate) fn new<const N: usize>(shape: [usize; N], numbers: &'a [f32]) -> Self {
+        Self { shape: shape.to_vec(), numbers }
+    }
+
+    /// A file of these tensors.
+    pub(crate) fn serialize(tensors: Vec<(String, Self)>, format: &str) -> Result<Vec<u8>, TowersError> {
+        let about = HashMap::from([("format".to_owned(), format.to_owned())]);
+        safetensors::serialize(tensors, Some(about)).map_err(|error| TowersError::Weights(error.to_string()))
+    }
 }
 
 impl View for Numbers<'_> {
@@ -198,4 +231,53 @@ fn normals(key: u64, n: usize, deviation: f32) -> Vec<f32> {
         (radius * (std::f64::consts::TAU * uniform(2 * i + 1)).cos()) as f32
     };
     (0..n as u64).map(|i| normal(i) * deviation).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> TowersConfig {
+        TowersConfig { dim: 8, hidden: 8, item_hidden: 4, shop_vector: 2, length: 3, ..Default::default() }
+    }
+
+    #[test]
+    fn bytes_give_the_weights_back_and_are_the_same_every_time() {
+        let weights = Weights::new(config(), 5, 7, 1).unwrap();
+        let bytes = weights.to_safetensors().unwrap();
+        assert_eq!(Weights::read(config(), &bytes).unwrap(), weights);
+        assert_eq!(Weights::new(config(), 5, 7, 1).unwrap().to_safetensors().unwrap(), bytes);
+        assert_ne!(Weights::new(config(), 5, 7, 2).unwrap().items, weights.items);
+        assert_eq!((weights.item_rows(), weights.word_rows()), (5, 7));
+        // More items leave those there are as they were, and the unknown one too.
+        let grown = Weights::new(config(), 6, 7, 1).unwrap();
+        assert_eq!(grown.items[..5 * 8], weights.items[..5 * 8]);
+        assert_eq!(grown.items[6 * 8..], weights.items[5 * 8..]);
+    }
+
+    #[test]
+    fn weights_of_another_shape_or_broken_ones_are_refused() {
+        let weights = Weights::new(config(), 2, 0, 1).unwrap();
+        let bytes = weights.to_safetensors().unwrap();
+        let refused = |config: TowersConfig, bytes: &[u8]| Weights::read(config, bytes).unwrap_err().to_string();
+        assert!(refused(TowersConfig { hidden: 12, ..config() }, &bytes).contains("user.blocks.0.feed_forward.up.weight is F32 [8, 8]"));
+        assert!(refused(TowersConfig { blocks: 2, ..config() }, &bytes).contains("user.blocks.1.attention.norm.gain is missing"));
+        assert!(refused(TowersConfig { item_hidden: 0, ..config() }, &bytes).contains("has no place"));
+        assert!(refused(TowersConfig { heads: 3, ..config() }, &bytes).contains("heads must divide dim (8), is 3"));
+        for cut in 0..bytes.len() {
+            assert!(Weights::read(config(), &bytes[..cut]).is_err(), "{cut} bytes");
+        }
+        let mut broken = weights;
+        broken.dense[1][0] = f32::NAN;
+        assert!(refused(config(), &broken.to_safetensors().unwrap()).contains("not finite"));
+    }
+
+    #[test]
+    fn normals_are_normal() {
+        let numbers = normals(3, 100_000, 0.5);
+        let mean = numbers.iter().sum::<f32>() / 1e5;
+        let variance = numbers.iter().map(|x| x * x).sum::<f32>() / 1e5;
+        let beyond = numbers.iter().filter(|x| x.abs() > 1.0).count() as f32 / 1e5;
+        assert!(mean.abs() < 0.01 && (variance - 0.25).abs() < 0.005 && (beyond - 0.0455).abs() < 0.003);
+    }
 }

@@ -1,7 +1,9 @@
 //! `endcap evaluate`: a bundle beside honest baselines.
 
+use anyhow::Context;
 use endcap_clickstream::{Dataset, split::time_cuts};
-use endcap_evaluation::{GlobalTime, SeenItems, evaluate};
+use endcap_evaluation::{GlobalTime, SeenItems};
+use endcap_recommend::Model;
 
 use super::{load_bundle, print};
 use crate::{
@@ -13,7 +15,7 @@ pub fn run(args: EvaluateArgs, output: Output) -> Result<(), Failure> {
     let bundle = load_bundle(&args.bundle)?;
     let dataset = Dataset::open(&args.data)?;
     let ProtocolName::GlobalTime = args.protocol;
-    let cut = time_cuts(&dataset, &[1.0 - args.holdout])?[0];
+    let cut = time_cuts(&dataset, &[1.0 - args.holdout])?.first().copied().context("the data set is empty")?;
     let protocol = GlobalTime {
         cut,
         seen: match args.seen {
@@ -22,7 +24,10 @@ pub fn run(args: EvaluateArgs, output: Output) -> Result<(), Failure> {
         },
         max_cases: args.cases,
         seed: args.seed,
+        metrics: GlobalTime::METRICS.to_vec(),
     };
-    print(&evaluate(bundle, &dataset, &protocol)?, output)?;
+    let trained_until = bundle.manifest.origin.newest_event;
+    let model = Model::new(bundle)?;
+    print(&protocol.evaluate(&model, trained_until, &dataset)?, output)?;
     Ok(())
 }

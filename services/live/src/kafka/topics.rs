@@ -86,9 +86,9 @@ pub async fn create_topics(config: &KafkaConfig) -> Result<Vec<String>, TopicsEr
     if !config.create_topics.enabled {
         return Err(TopicsError::Missing { brokers, missing: missing.join(", ") });
     }
-    let replication = TopicReplication::Fixed(config.create_topics.replication.map_or(-1, i32::from));
+    let replicas = config.create_topics.replication.map_or(-1, i32::from);
     let topics = missing.iter().map(|name| {
-        let topic = NewTopic::new(name, config.create_topics.partitions.into(), replication);
+        let topic = NewTopic::new(name, config.create_topics.partitions.into(), TopicReplication::Fixed(replicas));
         if config.topics.is_compacted(name) { topic.set("cleanup.policy", "compact") } else { topic }
     });
     let topics: Vec<_> = topics.collect();

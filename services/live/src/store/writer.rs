@@ -182,8 +182,8 @@ impl StateWriter {
             return Ok(false);
         }
         self.publish();
-        let shared = &self.store.0;
         let ended_sessions = self.ended_sessions();
+        let shared = &self.store.0;
         self.sessions.forget(&shared.sessions, &ended_sessions);
         self.epoch += 1;
         self.unflushed = 0;

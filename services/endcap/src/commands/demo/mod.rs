@@ -86,8 +86,8 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     let address = running.address().to_string();
     say("serve", &format!("gRPC and JSON on {address}, Kafka on {}", config.kafka.brokers));
 
-    let sink = KafkaSink::new(&config.kafka)?;
-    let events = Arc::new(EventProducer::new(Arc::new(sink), config.kafka.topics.events.as_str()));
+    let sink = KafkaSink::prompt(&config.kafka)?;
+    let events = EventProducer::new(Arc::new(sink), config.kafka.topics.events.as_str());
     let door = Door::open(&address, events).await?;
     walk(&door, &shop, args.seed).await?;
 

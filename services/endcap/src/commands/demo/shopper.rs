@@ -1,9 +1,6 @@
 //! A simulated shopper at the service's door: asks for slates over gRPC, and clicks by producing to Kafka.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use endcap_live::EventProducer;
@@ -14,7 +11,7 @@ use endcap_proto::{
         recommendation_service_client::RecommendationServiceClient,
     },
 };
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 /// How long a click may take to show before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Door {
     service: RecommendationServiceClient<Channel>,
-    events: Arc<EventProducer>,
+    events: EventProducer,
 }
 
 /// A slate as a shopper sees it.
@@ -42,11 +39,12 @@ pub struct Changed {
 // === impl Door ===
 
 impl Door {
-    pub async fn open(address: &str, events: Arc<EventProducer>) -> anyhow::Result<Self> {
-        let service = RecommendationServiceClient::connect(format!("http://{address}"))
+    pub async fn open(address: &str, events: EventProducer) -> anyhow::Result<Self> {
+        let channel = Endpoint::try_from(format!("http://{address}"))?
+            .connect()
             .await
             .with_context(|| format!("cannot reach the service on {address}"))?;
-        Ok(Self { service, events })
+        Ok(Self { service: RecommendationServiceClient::new(channel), events })
     }
 
     /// Asks for a slate.
@@ -63,9 +61,7 @@ impl Door {
 
     /// Produces events, and waits until the broker has them.
     pub async fn send(&self, events: &[Event]) -> anyhow::Result<()> {
-        for event in events {
-            self.events.write(event).await.context("cannot produce an event")?;
-        }
+        self.events.write(events.to_vec()).await.context("cannot produce an event")?;
         Ok(())
     }
 

@@ -1,0 +1,324 @@
+//! `bench-live`: events applied beside a bare librdkafka consumer that counts bytes, how soon an event is visible beside
+//! a bare round trip, and how soon the state is there again after a restart.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use cpu_time::ProcessTime;
+use endcap_features::UserState;
+use endcap_live::consumer::{self, ConsumerConfig, Options};
+use endcap_live::{
+    DeadLetters, EventProducer, EventSink, KafkaConfig, KafkaSink, KafkaSource, Place, StateStore, StoreConfig,
+};
+use endcap_proto::{Event, EventTime, VisitorId, v1};
+use endcap_recommend::StateReader;
+use prost::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Broker, PARTITIONS};
+use crate::events::{Events, encode};
+use crate::measure::{Extent, in_turn, median, quantile, rate};
+use crate::report::{Better, Report, Row};
+
+const SEED: u64 = 11;
+const ROUNDS: usize = 5;
+const USERS: usize = 1_000_000;
+const ITEMS: usize = 100_000;
+/// The mock broker keeps 5 MiB of a partition, and the busiest shopper sends one event in fourteen.
+const EVENTS: usize = 64_000;
+const PAIRS: usize = 400;
+
+/// Runs the rows of the live path, against the brokers named or a mock one.
+///
+/// # Errors
+/// Whatever the broker, the disk or the live path says.
+pub fn run(extent: Extent, brokers: Option<&str>) -> anyhow::Result<Report> {
+    let mut report = Report::new();
+    let runtime = tokio::runtime::Runtime::new()?;
+    pure(&mut report);
+    let mut broker = Broker::start(brokers)?;
+    runtime.block_on(applied(&mut report, &mut broker))?;
+    runtime.block_on(visible(&mut report, &mut broker))?;
+    restart(&mut report, &runtime, if extent == Extent::Full { USERS } else { 100_000 })?;
+    Ok(report)
+}
+
+/// What an event costs before it meets a log or a disk, on one core.
+fn pure(report: &mut Report) {
+    let time = Duration::from_millis(500);
+    let messages: Vec<Vec<u8>> = Events::new(SEED, USERS, ITEMS).take(20_000).map(encode).collect();
+    let events: Vec<Event> = Events::new(SEED, USERS, ITEMS).take(20_000).collect();
+    let mut states = BTreeMap::<_, UserState>::new();
+    let figures = in_turn(ROUNDS, &mut [
+        &mut || {
+            rate(time, |i| {
+                let event = v1::Event::decode(&*messages[i % messages.len()]).map(Event::try_from);
+                black_box(event).ok();
+            })
+        },
+        &mut || {
+            rate(time, |i| {
+                let event = &events[i % events.len()];
+                states.entry(event.visitor_id.key()).or_default().apply(event);
+            })
+        },
+    ]);
+    report.push(Row::alone("decode and validate, 300 B", figures[0], "events/s"));
+    report.push(Row::alone("apply to a state in memory", figures[1], "events/s"));
+}
+
+/// CPU seconds from the topic's beginning to its end, by consumer.
+async fn applied(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()> {
+    let config = broker.topics("applied").await?;
+    let messages: Vec<(String, Vec<u8>)> = Events::new(SEED, USERS, ITEMS)
+        .take(EVENTS)
+        .map(|event| (event.visitor_id.as_str().to_owned(), encode(event)))
+        .collect();
+    let bytes: usize = messages.iter().map(|(_, value)| value.len()).sum();
+    produce(&config, &messages)?;
+
+    let (mut ours, mut bare, mut disk) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        let dir = tempfile::tempdir()?;
+        let start = ProcessTime::now();
+        let (live, store) = Live::start(&config, dir.path())?;
+        ensure!(live.handle.caught_up().await, "the consumer ended before it was done");
+        let status = live.handle.status();
+        live.stop().await?;
+        ours.push(EVENTS as f64 / start.elapsed().as_secs_f64());
+        ensure!(status.applied as usize == EVENTS, "{} of {EVENTS} events were applied: {status:?}", status.applied);
+        disk = store.disk_bytes();
+
+        let start = ProcessTime::now();
+        let counted = count_bytes(&config, EVENTS)?;
+        bare.push(EVENTS as f64 / start.elapsed().as_secs_f64());
+        ensure!(counted >= bytes, "{counted} of {bytes} bytes were read");
+    }
+    let peer = format!("bare consumer, {}", broker.name());
+    let unit = "events per CPU second";
+    let row = Row::beside("applied, with state on disk", median(ours), median(bare), &peer, unit, Better::More);
+    report.push(row.bar(0.35));
+    report.push(Row::alone("state on disk, per event", disk as f64 / EVENTS as f64, "bytes"));
+    Ok(())
+}
+
+/// One consumer at work.
+struct Live {
+    handle: consumer::Handle,
+    drain: CancellationToken,
+    running: tokio::task::JoinHandle<Result<(), consumer::Error>>,
+}
+
+impl Live {
+    fn start(config: &KafkaConfig, dir: &Path) -> anyhow::Result<(Self, StateStore)> {
+        let topic = &config.topics.events;
+        let (store, writer) = StateStore::open(dir, topic, &StoreConfig::default())?;
+        let letters: Arc<dyn EventSink> = Arc::new(KafkaSink::patient(config)?);
+        let (service, handle) = consumer::Service::new(Options {
+            source: Box::new(KafkaSource::new(config, topic)?),
+            writer,
+            dead_letters: DeadLetters::new(letters, &*config.topics.dead_letters),
+            config: ConsumerConfig::default(),
+        });
+        let drain = CancellationToken::new();
+        let running = tokio::spawn(service.run(drain.clone()));
+        Ok((Self { handle, drain, running }, store))
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.drain.cancel();
+        Ok(self.running.await??)
+    }
+}
+
+fn client(config: &KafkaConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.brokers).set("fetch.wait.max.ms", config.fetch_wait_ms.to_string());
+    client
+}
+
+fn produce(config: &KafkaConfig, messages: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
+    let producer: BaseProducer = client(config)
+        .set("linger.ms", "20")
+        .set("queue.buffering.max.messages", "1000000")
+        .create()?;
+    for (key, value) in messages {
+        let record = BaseRecord::to(&config.topics.events).key(key).payload(value);
+        producer.send(record).map_err(|(error, _)| error)?;
+        producer.poll(Duration::ZERO);
+    }
+    Ok(producer.flush(Duration::from_secs(60))?)
+}
+
+/// The peer: every partition from its beginning, until `messages` have come. Reads what a consumer must read.
+fn bare_consumer(config: &KafkaConfig, from: Offset) -> anyhow::Result<BaseConsumer> {
+    let consumer: BaseConsumer = client(config)
+        .set("group.id", "bare")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .create()?;
+    let mut all = TopicPartitionList::new();
+    for partition in 0..i32::from(PARTITIONS) {
+        all.add_partition_offset(&config.topics.events, partition, from)?;
+    }
+    consumer.assign(&all)?;
+    Ok(consumer)
+}
+
+fn count_bytes(config: &KafkaConfig, messages: usize) -> anyhow::Result<usize> {
+    let consumer = bare_consumer(config, Offset::Beginning)?;
+    let mut bytes = 0;
+    for _ in 0..messages {
+        let message = consumer.poll(Duration::from_secs(10)).context("no message for 10 s")??;
+        bytes += message.payload_len();
+    }
+    Ok(bytes)
+}
+
+/// From handing an event to the client until readers see it, and until a bare consumer has it: in alternating runs.
+async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()> {
+    let config = broker.topics("visible").await?;
+    let dir = tempfile::tempdir()?;
+    let (live, store) = Live::start(&config, dir.path())?;
+    ensure!(live.handle.caught_up().await, "the consumer ended");
+    let sink: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&config)?);
+    let producer = EventProducer::new(sink, &*config.topics.events);
+
+    // One shopper, so one partition, whose offsets are known beforehand.
+    let now = || EventTime::clamped(std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64));
+    let visitor = VisitorId::new(Events::visitor(1))?;
+    let mut events =
+        Events::new(SEED, 1, ITEMS).map(|event| Event { visitor_id: visitor.clone(), time: now(), ..event });
+    let mut next = move || events.next().context("events do not end");
+    let mut last: Place = producer.write(vec![next()?]).await?.pop().context("one event, one place")?;
+    ensure!(live.handle.reached(&last).await, "the consumer ended");
+
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..2 * ROUNDS {
+        let mut figures = Vec::with_capacity(PAIRS);
+        if round % 2 == 0 {
+            for _ in 0..PAIRS {
+                let event = next()?;
+                let (producer, expected) = (producer.clone(), Place { offset: last.offset + 1, ..last.clone() });
+                let start = Instant::now();
+                let delivered = tokio::spawn(async move { producer.write(vec![event]).await });
+                ensure!(live.handle.reached(&expected).await, "the consumer ended");
+                figures.push(start.elapsed().as_secs_f64() * 1e3);
+                last = delivered.await??.pop().context("one event, one place")?;
+                ensure!(last == expected, "the event went to {last:?}, not to {expected:?}");
+            }
+        } else {
+            let events: Vec<Vec<u8>> = (0..PAIRS).map(|_| next().map(encode)).collect::<Result<_, _>>()?;
+            let round_trips = config.clone();
+            figures = tokio::task::spawn_blocking(move || bare_round_trips(&round_trips, &events)).await??;
+            last.offset += PAIRS as i64 + 1;
+        }
+        let side = if round % 2 == 0 { &mut ours } else { &mut bare };
+        side.push([0.5, 0.99].map(|share| quantile(&figures, share)));
+    }
+    let state = store.read(visitor.key(), None, None).await?;
+    ensure!(!state.state.is_empty(), "readers do not see the shopper");
+    live.stop().await?;
+
+    let peer = format!("bare round trip, {}", broker.name());
+    for (place, name, more) in [(0, "p50", 1.0), (1, "p99", 5.0)] {
+        let of = |side: &[[f64; 2]]| median(side.iter().map(|figures| figures[place]).collect());
+        let (ours, bare) = (of(&ours), of(&bare));
+        let mut row = Row::beside(format!("visible {name}"), ours, bare, &peer, "ms", Better::Less);
+        // The bar is a difference: the peer's time and so many milliseconds, over ours.
+        row.peer_name += &format!("; ratio allows it {more} ms more");
+        row.ratio = Some((bare + more) / ours);
+        report.push(row.bar(1.0));
+    }
+    Ok(())
+}
+
+/// The peer: producer and consumer of librdkafka with nothing between them, one message at a time.
+fn bare_round_trips(config: &KafkaConfig, messages: &[Vec<u8>]) -> anyhow::Result<Vec<f64>> {
+    let key = Events::visitor(1);
+    let producer: BaseProducer = client(config).set("linger.ms", "0").set("enable.idempotence", "true").create()?;
+    let consumer = bare_consumer(config, Offset::End)?;
+    let mut figures = Vec::with_capacity(messages.len());
+    // The first one only opens connections.
+    for message in messages.first().into_iter().chain(messages) {
+        if figures.is_empty() {
+            // A consumer at the end of a partition has to be there before anything comes.
+            consumer.poll(Duration::from_millis(500)).transpose()?;
+        }
+        let start = Instant::now();
+        let record = BaseRecord::to(&config.topics.events).key(&key).payload(message);
+        producer.send(record).map_err(|(error, _)| error)?;
+        let got = consumer.poll(Duration::from_secs(10)).context("no message for 10 s")??;
+        figures.push(start.elapsed().as_secs_f64() * 1e3);
+        ensure!(got.payload() == Some(message), "another message came");
+        producer.poll(Duration::ZERO);
+    }
+    figures.remove(0);
+    producer.flush(Duration::from_secs(10))?;
+    Ok(figures)
+}
+
+/// From a state on disk to the first answer from it, beside reading the files' bytes.
+fn restart(report: &mut Report, runtime: &tokio::runtime::Runtime, users: usize) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let config = StoreConfig::default();
+    let (store, mut writer) = StateStore::open(dir.path(), "events", &config)?;
+    let events = Events::new(SEED, users, ITEMS).zip(0u64..).map(|(event, number)| {
+        let visitor_id = VisitorId::new(Events::visitor(number % users as u64))?;
+        anyhow::Ok(Event { visitor_id, ..event })
+    });
+    for (offset, event) in events.take(5 * users).enumerate() {
+        writer.apply(0, offset as i64, &event?)?;
+        if offset % 100_000 == 99_999 {
+            writer.flush()?;
+        }
+    }
+    writer.flush()?;
+    drop((writer, store));
+    let visitor = VisitorId::new(Events::visitor(users as u64 / 2))?.key();
+    let open = || -> anyhow::Result<()> {
+        let (store, _writer) = StateStore::open(dir.path(), "events", &config)?;
+        let state = runtime.block_on(store.read(visitor, None, None))?;
+        ensure!(!state.state.is_empty(), "the shopper is not there");
+        Ok(())
+    };
+    let mut failed = None;
+    let figures = in_turn(ROUNDS, &mut [
+        &mut || {
+            let start = Instant::now();
+            failed = open().err();
+            start.elapsed().as_secs_f64() * 1e3
+        },
+        &mut || {
+            let start = Instant::now();
+            black_box(read_all(dir.path())).ok();
+            start.elapsed().as_secs_f64() * 1e3
+        },
+    ]);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let work = format!("restart {}k users", users / 1000);
+    report.push(Row::beside(work, figures[0], figures[1], "reading the bytes", "ms", Better::Less).bar(0.2));
+    Ok(())
+}
+
+fn read_all(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += match entry.file_type()?.is_dir() {
+            true => read_all(&entry.path())?,
+            false => black_box(std::fs::read(entry.path())?).len() as u64,
+        };
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,112 @@
+//! The seams of server and live, filled with each other.
+
+use std::sync::Arc;
+
+use endcap_live::{
+    CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, StateStore, Topics, consumer, items,
+};
+use endcap_proto::{Event, Item, ItemId, v1};
+use endcap_recommend::{ItemChange, Position, Recommender};
+use endcap_server::{EventWriter, ItemWriter, StreamReport, StreamStatus, WriteError};
+use futures::future::{BoxFuture, FutureExt};
+
+/// Events from `EventService` to the topic `events`.
+pub struct Events(pub EventProducer);
+
+/// Items from `CatalogService` to the topic `items`.
+pub struct Items(pub ItemProducer);
+
+/// The topic `items` into the recommender.
+pub struct Catalogue(pub Arc<Recommender>);
+
+/// How the stream stands, for status and metrics.
+pub struct Stream {
+    pub consumer: consumer::Handle,
+    pub feed: items::Handle,
+    pub impressions: ImpressionProducer,
+    pub state: StateStore,
+    pub topics: Topics,
+}
+
+impl EventWriter for Events {
+    fn write(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), WriteError>> {
+        async move { self.0.write(events).await.map(drop).map_err(write_error) }.boxed()
+    }
+}
+
+impl ItemWriter for Items {
+    fn upsert(&self, items: Vec<Item>) -> BoxFuture<'_, Result<Vec<Position>, WriteError>> {
+        async move { self.0.upsert(items).await.map(positions).map_err(write_error) }.boxed()
+    }
+
+    fn delete(&self, ids: Vec<ItemId>) -> BoxFuture<'_, Result<Vec<Position>, WriteError>> {
+        async move { self.0.delete(&ids).await.map(positions).map_err(write_error) }.boxed()
+    }
+}
+
+impl CatalogueSink for Catalogue {
+    fn upsert(&self, item: Item, place: &Place) -> Result<(), endcap_live::items::CatalogueError> {
+        self.apply(ItemChange::upsert(item, Some(position(place))))
+    }
+
+    fn delete(&self, item: &ItemId, place: &Place) -> Result<(), endcap_live::items::CatalogueError> {
+        self.apply(ItemChange::delete(item, Some(position(place))))
+    }
+}
+
+impl Catalogue {
+    fn apply(&self, change: ItemChange) -> Result<(), endcap_live::items::CatalogueError> {
+        match self.0.apply(vec![change]) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(endcap_live::items::CatalogueError::from(
+                Box::new(error) as Box<dyn std::error::Error + Send + Sync>
+            )),
+        }
+    }
+}
+
+impl StreamStatus for Stream {
+    fn report(&self) -> StreamReport {
+        let status = self.consumer.status();
+        let feed = self.feed.status();
+        let impressions = self.impressions.status();
+        let mut degraded = Vec::new();
+        degraded.extend(status.trouble.map(|trouble| format!("topic {}: {trouble}", self.topics.events)));
+        degraded.extend(feed.trouble.map(|trouble| format!("topic {}: {trouble}", self.topics.items)));
+        let lost: u64 = impressions.dropped.values().sum();
+        if lost > 0 {
+            degraded.push(format!("topic {}: {lost} impressions lost", self.topics.impressions));
+        }
+        let lag = status.partitions.iter().map(|partition| v1::PartitionLag {
+            topic: self.topics.events.clone(),
+            partition: partition.partition,
+            applied_offset: partition.next,
+            end_offset: partition.end,
+        });
+        StreamReport {
+            visitors: self.state.shoppers_in_memory() as u64,
+            applied: status.applied,
+            repeated: status.duplicates,
+            late: status.late,
+            dead: status.dead_letters.delivered + status.dead_letters.lost,
+            lag: lag.collect(),
+            degraded,
+        }
+    }
+}
+
+pub(super) fn position(place: &Place) -> Position {
+    Position { partition: place.partition, offset: place.offset }
+}
+
+fn positions(places: Vec<Place>) -> Vec<Position> {
+    places.iter().map(position).collect()
+}
+
+fn write_error(error: endcap_live::WriteError) -> WriteError {
+    let reason = error.to_string();
+    match error.error.fault {
+        SendFault::QueueFull => WriteError::Full,
+        _ => WriteError::Unavailable { reason },
+    }
+}

@@ -1,0 +1,237 @@
+//! What a reader sees of the state: consent, sessions, accounts, offsets, time.
+
+mod world;
+
+use std::sync::Arc;
+
+use endcap_live::{Outcome, StateStore, StateWriter, StoreConfig, StoreError};
+use endcap_proto::{Event, EventId, EventTime, EventType, ItemId, ItemKey, UserId, UserKey, VisitorId, VisitorKey};
+use endcap_recommend::{StateReader, StateSnapshot};
+use world::{START, events};
+
+const MINUTE: i64 = 60_000;
+
+struct Shop {
+    store: StateStore,
+    writer: StateWriter,
+    next: i64,
+    _dir: tempfile::TempDir,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, writer) = StateStore::open(dir.path(), "events", &StoreConfig::default()).unwrap();
+        Self { store, writer, next: 0, _dir: dir }
+    }
+
+    /// Applies at the next offset of partition 0 and publishes.
+    fn tell(&mut self, event: Event) -> Outcome {
+        let outcome = self.writer.apply(0, self.next, &event).unwrap();
+        self.next += 1;
+        self.writer.publish();
+        outcome
+    }
+
+    fn read(&self, visitor: &str, user: Option<&str>, session: Option<&str>) -> StateSnapshot {
+        let user = user.map(UserKey::of);
+        futures::FutureExt::now_or_never(self.store.read(VisitorKey::of(visitor), user, session))
+            .expect("a read never waits")
+            .unwrap()
+    }
+
+    fn history(&self, visitor: &str, user: Option<&str>, session: Option<&str>) -> Vec<ItemKey> {
+        self.read(visitor, user, session).state.history().iter().map(|entry| entry.item).collect()
+    }
+}
+
+/// A view of an item by a visitor, `minute` minutes after the start.
+fn view(id: &str, visitor: &str, item: &str, minute: i64) -> Event {
+    let mut event = events(0, 1).remove(0);
+    event.event_id = EventId::new(id).unwrap();
+    event.event_type = EventType::View;
+    event.visitor_id = VisitorId::new(visitor).unwrap();
+    event.items = vec![endcap_proto::EventItem {
+        item_id: ItemId::new(item).unwrap(),
+        quantity: 1,
+        unit_price: None,
+        position: None,
+    }];
+    event.time = EventTime::clamped(START + minute * MINUTE);
+    (event.user_id, event.session_id, event.consent) = (None, None, true);
+    event
+}
+
+fn anonymous(event: Event, session: Option<&str>) -> Event {
+    Event { consent: false, session_id: session.map(str::to_owned), ..event }
+}
+
+fn by(event: Event, user: &str) -> Event {
+    Event { user_id: Some(UserId::new(user).unwrap()), ..event }
+}
+
+fn keys(items: &[&str]) -> Vec<ItemKey> {
+    items.iter().map(|item| ItemKey::of(item)).collect()
+}
+
+#[test]
+fn a_click_is_seen_at_once_with_the_offset_after_it() {
+    let mut shop = Shop::open();
+    assert!(shop.read("v", None, None).state.is_empty());
+    shop.tell(view("e1", "v", "shoe", 0));
+    shop.tell(view("e2", "other", "hat", 1));
+    let snapshot = shop.read("v", None, None);
+    assert_eq!(snapshot.state.history().len(), 1);
+    assert!(snapshot.consent);
+    assert_eq!(snapshot.watermark, EventTime::clamped(START + MINUTE));
+    let applied: Vec<_> = snapshot.applied.iter().map(|at| (&*at.topic, at.partition, at.offset)).collect();
+    assert_eq!(applied, [("events", 0, 2)]);
+}
+
+#[test]
+fn nothing_is_seen_before_it_is_published() {
+    let mut shop = Shop::open();
+    shop.writer.apply(0, 0, &view("e1", "v", "shoe", 0)).unwrap();
+    assert!(shop.read("v", None, None).state.is_empty());
+    shop.writer.publish();
+    assert_eq!(shop.history("v", None, None), keys(&["shoe"]));
+}
+
+#[test]
+fn an_event_more_than_an_hour_behind_its_partition_is_late() {
+    let mut shop = Shop::open();
+    assert_eq!(shop.tell(view("e1", "v", "shoe", 120)), Outcome::Applied);
+    assert_eq!(shop.tell(view("e2", "v", "hat", 60)), Outcome::Applied);
+    assert_eq!(shop.tell(view("e3", "v", "sock", 59)), Outcome::Late);
+    // Another partition has a watermark of its own.
+    assert_eq!(shop.writer.apply(1, 0, &view("e4", "w", "sock", 0)).unwrap(), Outcome::Applied);
+    assert_eq!(shop.history("v", None, None), keys(&["hat", "shoe"]));
+}
+
+#[test]
+fn a_repeat_is_counted_once_also_after_a_restart() {
+    let mut shop = Shop::open();
+    let counted = |shop: &Shop| shop.store.counters(ItemKey::of("shoe"), EventTime::clamped(START + 90 * MINUTE)).views;
+    assert_eq!(shop.tell(view("e1", "v", "shoe", 0)), Outcome::Applied);
+    let once = counted(&shop);
+    assert!(once.week > 0.0);
+    assert_eq!(shop.tell(view("e1", "v", "shoe", 0)), Outcome::Duplicate);
+    assert_eq!(counted(&shop), once);
+    shop.writer.flush().unwrap();
+    let Shop { store, writer, next, _dir } = shop;
+    drop((store, writer));
+    let (store, writer) = StateStore::open(_dir.path(), "events", &StoreConfig::default()).unwrap();
+    let mut shop = Shop { store, writer, next, _dir };
+    assert_eq!(counted(&shop), once);
+    assert_eq!(shop.tell(view("e1", "v", "shoe", 0)), Outcome::Duplicate);
+    assert_eq!(counted(&shop), once);
+}
+
+#[test]
+fn without_consent_an_event_acts_on_its_own_session_alone() {
+    let mut shop = Shop::open();
+    assert_eq!(shop.tell(anonymous(view("e1", "v", "shoe", 0), Some("s1"))), Outcome::SessionOnly);
+    let snapshot = shop.read("v", None, Some("s1"));
+    assert_eq!((snapshot.state.history().len(), snapshot.consent), (1, false));
+    assert!(shop.history("v", None, Some("s2")).is_empty());
+    assert!(shop.history("v", None, None).is_empty());
+    assert!(shop.history("w", None, Some("s1")).is_empty());
+    let counters = shop.store.counters(ItemKey::of("shoe"), EventTime::clamped(START + 90 * MINUTE));
+    assert_eq!(counters.views.week, 0.0, "nothing of it is counted");
+}
+
+#[test]
+fn a_session_without_consent_is_forgotten_half_an_hour_later() {
+    let mut shop = Shop::open();
+    shop.tell(anonymous(view("e1", "v", "shoe", 0), None));
+    shop.tell(view("e2", "other", "hat", 30));
+    assert_eq!(shop.history("v", None, None), keys(&["shoe"]));
+    shop.tell(view("e3", "other", "hat", 31));
+    assert!(shop.history("v", None, None).is_empty());
+    // Coming back begins anew: what was before stays forgotten.
+    shop.tell(anonymous(view("e4", "v", "sock", 32), None));
+    assert_eq!(shop.history("v", None, None), keys(&["sock"]));
+    // And it goes from the disk as well.
+    shop.writer.flush().unwrap();
+    shop.tell(view("e5", "other", "hat", 200));
+    shop.writer.flush().unwrap();
+    let Shop { store, writer, _dir, .. } = shop;
+    drop((store, writer));
+    let (store, _writer) = StateStore::open(_dir.path(), "events", &StoreConfig::default()).unwrap();
+    assert_eq!(store.sessions_in_memory(), 0);
+}
+
+#[test]
+fn consent_is_what_the_newest_event_says() {
+    let mut shop = Shop::open();
+    shop.tell(view("e1", "v", "shoe", 0));
+    assert!(shop.read("v", None, None).consent);
+    shop.tell(anonymous(view("e2", "v", "hat", 1), None));
+    let snapshot = shop.read("v", None, None);
+    assert_eq!((snapshot.state.history().len(), snapshot.consent), (2, false));
+    shop.tell(view("e3", "v", "sock", 2));
+    assert!(shop.read("v", None, None).consent);
+}
+
+#[test]
+fn the_devices_of_an_account_are_read_as_one() {
+    let mut shop = Shop::open();
+    shop.tell(view("e1", "phone", "shoe", 0));
+    shop.tell(by(view("e2", "phone", "hat", 1), "anna"));
+    shop.tell(by(view("e3", "laptop", "sock", 2), "anna"));
+    let all = keys(&["shoe", "hat", "sock"]);
+    assert_eq!(shop.history("phone", None, None), all);
+    assert_eq!(shop.history("laptop", None, None), all, "linked by its own login");
+    assert_eq!(shop.history("tablet", Some("anna"), None), all, "a new device that says whose it is");
+    // Someone else logs in on the laptop: it is no longer Anna's.
+    shop.tell(by(view("e4", "laptop", "belt", 3), "ben"));
+    assert_eq!(shop.history("phone", None, None), keys(&["shoe", "hat"]));
+    assert_eq!(shop.history("laptop", None, None), keys(&["sock", "belt"]));
+}
+
+#[test]
+fn reading_while_writing_never_claims_more_than_it_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut writer) = StateStore::open(dir.path(), "events", &StoreConfig::default()).unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (store, stop) = (store.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let mut reads = 0u64;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let read = store.read(VisitorKey::of("v"), None, None);
+                    let snapshot = futures::FutureExt::now_or_never(read).unwrap().unwrap();
+                    // Event i is at offset i, at minute i: offsets and history must agree exactly.
+                    let offset = snapshot.applied.first().map_or(0, |at| at.offset);
+                    let newest = snapshot.state.last_seen().map_or(0, |time| (time.as_millis() - START) / 1000 + 1);
+                    assert_eq!(offset, newest);
+                    reads += 1;
+                }
+                reads
+            })
+        })
+        .collect();
+    for i in 0..20_000 {
+        let mut event = view(&format!("e{i}"), "v", "shoe", 0);
+        event.time = EventTime::clamped(START + i * 1000);
+        writer.apply(0, i, &event).unwrap();
+        if i % 3 == 0 {
+            writer.publish();
+        }
+        if i % 5000 == 0 {
+            writer.flush().unwrap();
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(readers.into_iter().map(|reader| reader.join().unwrap()).sum::<u64>() > 0);
+}
+
+#[test]
+fn a_folder_of_another_topic_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(StateStore::open(dir.path(), "events", &StoreConfig::default()).unwrap());
+    let error = StateStore::open(dir.path(), "clicks", &StoreConfig::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+    assert!(error.to_string().contains("topic events") && error.to_string().contains("topic clicks"), "{error}");
+}
