@@ -3,6 +3,7 @@
 //! A look-up asks the changes first, then the bundle. Readers never wait for writers.
 
 use endcap_features::{ItemAttributes, KeyHasher, KeyMap};
+use endcap_neighbours::CountingModels;
 use endcap_proto::{Item, ItemId, ItemKey};
 use papaya::{HashMap, LocalGuard};
 
@@ -15,6 +16,10 @@ pub struct Entry {
     pub item: Item,
     /// What features read of it.
     pub attributes: ItemAttributes,
+    /// Its share of all interactions of the training, 0 to 1.
+    pub popularity: f32,
+    /// The same, with recent interactions counting more.
+    pub recent_popularity: f32,
 }
 
 /// A change of the catalogue since the bundle was made.
@@ -58,9 +63,12 @@ pub(crate) struct Pinned<'m> {
 
 // === impl Entry ===
 
-impl From<Item> for Entry {
-    fn from(item: Item) -> Self {
-        Self { attributes: ItemAttributes::of(&item), item }
+impl Entry {
+    pub(crate) fn new(item: Item, counting: &CountingModels) -> Self {
+        let attributes = ItemAttributes::of(&item);
+        let key = attributes.key;
+        let (popularity, recent_popularity) = (counting.popularity.share(key), counting.recent.share(key));
+        Self { item, attributes, popularity, recent_popularity }
     }
 }
 
@@ -92,9 +100,8 @@ impl ItemChange {
 impl Catalogue {
     /// # Errors
     /// When two items have one key.
-    pub(crate) fn new(items: Vec<Item>) -> Result<Self, ModelError> {
-        let mut rows = KeyMap::with_capacity_and_hasher(items.len(), Default::default());
-        let entries: Vec<Entry> = items.into_iter().map(Entry::from).collect();
+    pub(crate) fn new(entries: Vec<Entry>) -> Result<Self, ModelError> {
+        let mut rows = KeyMap::with_capacity_and_hasher(entries.len(), Default::default());
         for (row, entry) in entries.iter().enumerate() {
             if let Some(first) = rows.insert(entry.attributes.key, row as u32) {
                 let first = entries[first as usize].item.id.clone();
@@ -185,20 +192,25 @@ mod tests {
         Item::bare(ItemId::new(id).unwrap())
     }
 
+    fn entry(id: &str) -> Entry {
+        let item = item(id);
+        Entry { attributes: ItemAttributes::of(&item), item, popularity: 0.0, recent_popularity: 0.0 }
+    }
+
     fn catalogue() -> Catalogue {
-        Catalogue::new(["a", "b", "c", "d", "e"].map(item).to_vec()).unwrap()
+        Catalogue::new(["a", "b", "c", "d", "e"].map(entry).to_vec()).unwrap()
     }
 
     #[test]
     fn changes_hide_what_the_bundle_says() {
         let catalogue = catalogue();
-        let mut dear = item("a");
-        dear.price = Some(99.0);
-        catalogue.set(ItemKey::of("a"), Some(dear.clone().into()));
+        let mut dear = entry("a");
+        dear.item.price = Some(99.0);
+        catalogue.set(ItemKey::of("a"), Some(dear.clone()));
         catalogue.set(ItemKey::of("b"), None);
-        catalogue.set(ItemKey::of("new"), Some(item("new").into()));
+        catalogue.set(ItemKey::of("new"), Some(entry("new")));
         let pinned = catalogue.pin();
-        assert_eq!(pinned.get(ItemKey::of("a")).unwrap().item, dear);
+        assert_eq!(pinned.get(ItemKey::of("a")), Some(&dear));
         assert_eq!(pinned.get(ItemKey::of("b")), None);
         assert_eq!(pinned.get(ItemKey::of("c")).unwrap().item, item("c"));
         let ids: Vec<_> = pinned.iter().map(|entry| entry.item.id.as_str().to_owned()).collect();
@@ -210,7 +222,7 @@ mod tests {
         let catalogue = catalogue();
         catalogue.set(ItemKey::of("b"), None);
         for id in ["f", "g", "h"] {
-            catalogue.set(ItemKey::of(id), Some(item(id).into()));
+            catalogue.set(ItemKey::of(id), Some(entry(id)));
         }
         for limit in 1..9 {
             let (mut after, mut listed) = (None, Vec::new());
@@ -239,6 +251,6 @@ mod tests {
 
     #[test]
     fn two_items_of_one_key_are_refused() {
-        assert!(matches!(Catalogue::new(vec![item("a"), item("a")]), Err(ModelError::OneKey { .. })));
+        assert!(matches!(Catalogue::new(vec![entry("a"), entry("a")]), Err(ModelError::OneKey { .. })));
     }
 }

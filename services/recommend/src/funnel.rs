@@ -210,7 +210,6 @@ fn rules(config: &RulesConfig) -> Vec<Box<dyn Filter>> {
 
 /// One row of [`RANK_FEATURES_LEN`] for each candidate.
 fn write_features(view: &View<'_>, counters: Counters<'_>, candidates: &mut Candidates<'_>) {
-    let counting = view.model().counting();
     let Candidates { rows, features, .. } = candidates;
     features.clear();
     features.resize(rows.len() * RANK_FEATURES_LEN, 0.0);
@@ -220,8 +219,8 @@ fn write_features(view: &View<'_>, counters: Counters<'_>, candidates: &mut Cand
         if let (Ok(user), Some(item)) = (view.vector(), view.index().vector(key.0)) {
             candidate.signals.towers.score = dot(user, item);
         }
-        candidate.signals.popularity = counting.popularity.share(key);
-        candidate.signals.recent_popularity = counting.recent.share(key);
+        candidate.signals.popularity = candidate.entry.popularity;
+        candidate.signals.recent_popularity = candidate.entry.recent_popularity;
         candidate.row = row;
         rank_features(view.user(), view.taste(), &candidate.signals, attributes, &counters(key), out);
     }

@@ -96,7 +96,8 @@ impl Model {
         if index.dim() != towers.dim() {
             return Err(ModelError::Dimension { index: index.dim(), towers: towers.dim() });
         }
-        let catalogue = Catalogue::new(catalogue)?;
+        let entries = catalogue.into_iter().map(|item| Entry::new(item, &counting));
+        let catalogue = Catalogue::new(entries.collect())?;
         let unlisted = papaya::HashMap::with_hasher(Default::default());
         Ok(Self { version, vocabulary, towers, ranker, counting, index, items_offsets, catalogue, unlisted })
     }
@@ -256,7 +257,7 @@ impl Model {
         // An entry first, then its vector, and the other way round for a delete: what the index returns, the
         // catalogue has.
         for item in upserts {
-            self.catalogue.set(item.id.key(), Some(Entry::from(item.clone())));
+            self.catalogue.set(item.id.key(), Some(Entry::new(item.clone(), &self.counting)));
         }
         self.index.upsert_batch(&labels, &vectors)?;
         let deletes: Vec<ItemKey> =

@@ -1,1 +1,33 @@
-//! Fitting: batches, negatives, optimisers, early stopping, publishing.
+//! Fitting: from a clickstream to the weights of the towers and of the ranker.
+//!
+//! ```text
+//! Dataset ──load──► TrainingData ──fit_towers──► FittedTowers: shape, safetensors, report
+//!                    │  │                          │ each epoch: windows ► batches ► gradients ► optimiser
+//!                    │  └─ sequences() ► counting  │             validation ► early stopping
+//!                    └─ vocabulary(), catalogue()  └─ Progress: what a progress bar shows
+//! RankerRows ────────────────────────fit_ranker──► FittedRanker: a calibrated ranker, report
+//! ```
+//!
+//! A fit is a function of data, configuration and seed: the same on any number of threads. What a
+//! step costs depends on the batch, not on the size of the catalogue.
+
+#![forbid(unsafe_code)]
+
+mod batches;
+mod config;
+mod data;
+mod error;
+mod fit;
+mod optimiser;
+mod progress;
+mod ranker;
+mod validation;
+mod windows;
+
+pub use config::{Negatives, TrainConfig, Validation};
+pub use data::{LoadOptions, TrainingData};
+pub use error::TrainError;
+pub use fit::{EpochReport, FittedTowers, TrainReport, fit_towers};
+pub use progress::{Progress, StepProgress};
+pub use ranker::{FittedRanker, HeadReport, RankerRows, RankerTrainConfig, fit_ranker};
+pub use validation::ValidationReport;

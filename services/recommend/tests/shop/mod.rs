@@ -140,7 +140,10 @@ impl StateReader for States {
         _: Option<&'a str>,
     ) -> BoxFuture<'a, Result<StateSnapshot, StateReadError>> {
         async move {
-            tokio::time::sleep(Duration::from_millis(self.delay_ms.load(Ordering::Relaxed))).await;
+            let delay = Duration::from_millis(self.delay_ms.load(Ordering::Relaxed));
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             self.reads.fetch_add(1, Ordering::Relaxed);
             if self.away.load(Ordering::Relaxed) {
                 return Err(StateReadError::Unavailable { reason: "unplugged".to_owned() });
