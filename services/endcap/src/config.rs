@@ -79,7 +79,7 @@ pub struct ConfigError {
 /// is no TOML is taken as text.
 pub fn load<C: DeserializeOwned + Serialize + Default>(file: Option<&Path>, set: &[String]) -> anyhow::Result<C> {
     let (config, origin) = match file {
-        None => (C::default(), "--set".to_owned()),
+        None => (C::default(), "defaults".to_owned()),
         Some(path) => {
             let origin = path.display().to_string();
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {origin}"))?;
@@ -175,4 +175,66 @@ fn insert(table: &mut toml::Table, entry: &str) -> Result<(), ConfigError> {
             .ok_or_else(|| wrong(&format!("key `{key}` is a value, not a section")))?;
     }
     Err(wrong("must name a key"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse::<Config>(text, "endcap.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_commented_file_is_the_default() {
+        let commented: Config = parse(DEFAULT, "default.toml").unwrap();
+        assert_eq!(commented, Config::default());
+    }
+
+    #[test]
+    fn every_key_of_the_default_is_in_the_commented_file() {
+        fn keys(table: &toml::Table, path: &str, out: &mut Vec<String>) {
+            for (key, value) in table {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match value {
+                    toml::Value::Table(table) => keys(table, &path, out),
+                    _ => out.push(path),
+                }
+            }
+        }
+        let (mut dumped, mut commented) = (Vec::new(), Vec::new());
+        keys(&toml::Table::try_from(Config::default()).unwrap(), "", &mut dumped);
+        keys(&DEFAULT.parse().unwrap(), "", &mut commented);
+        dumped.sort();
+        commented.sort();
+        assert_eq!(dumped, commented);
+    }
+
+    #[test]
+    fn every_key_of_the_commented_file_has_a_comment() {
+        let lines: Vec<&str> = DEFAULT.lines().collect();
+        for (above, line) in lines.iter().zip(&lines[1..]) {
+            let is_key = line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains('=');
+            assert!(!is_key || above.starts_with('#'), "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key_and_where_it_stands() {
+        let message = refused("version = 1\n[server]\nadress = \"127.0.0.1:1\"\n");
+        assert!(message.contains("key `server.adress`") && message.contains("`address`"), "{message}");
+        let message = refused("[recommend.sources]\ntowers = \"many\"\n");
+        assert!(message.contains("key `recommend.sources.towers`"), "{message}");
+        assert!(refused("[server\n").contains("endcap.toml"));
+        let set = |entry: &str| load::<Config>(None, &[entry.to_owned()]);
+        assert_eq!(set("server.address=127.0.0.1:9").unwrap().server.address.port(), 9);
+        assert!(set("server.limits.in_flight=many").unwrap_err().to_string().contains("server.limits.in_flight"));
+        assert!(set("nonsense").unwrap_err().to_string().contains("KEY=VALUE"));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_by_key() {
+        let config: Config = load(None, &["version=9".to_owned()]).unwrap();
+        assert!(config.validate().unwrap_err().to_string().contains("`version`"));
+    }
 }

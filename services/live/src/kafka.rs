@@ -81,6 +81,10 @@ impl Connection {
     fn trouble(&self) -> Option<String> {
         self.heard().trouble.clone()
     }
+
+    fn all_is_well(&self) {
+        self.heard().trouble = None;
+    }
 }
 
 // === impl Listener ===

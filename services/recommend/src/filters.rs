@@ -101,7 +101,7 @@ impl Filter for Unwanted {
             return Vec::new();
         }
         take_out(candidates, |candidate| {
-            let key = candidate.entry.attributes.key;
+            let key = candidate.key;
             lists.iter().find(|(list, _)| list.contains(&key)).map(|&(_, reason)| reason)
         })
     }
@@ -112,7 +112,7 @@ impl Filter for Past {
         let within_ms = i64::from(self.0.bought_within_days) * 86_400_000;
         let (state, now) = (view.state(), view.user().as_of);
         take_out(candidates, |candidate| {
-            let key = candidate.entry.attributes.key;
+            let key = candidate.key;
             let bought = || state.bought_at(key).is_some_and(|time| now.millis_since(time) < within_ms);
             if self.0.dismissed && state.has_dismissed(key) {
                 Some(Reason::Dismissed)
@@ -143,7 +143,7 @@ fn take_out<'v>(
     let mut removed = Vec::new();
     candidates.retain(|candidate| match reason(candidate) {
         Some(reason) => {
-            removed.push(Removed { item: candidate.entry.attributes.key, reason });
+            removed.push(Removed { item: candidate.key, reason });
             false
         }
         None => true,

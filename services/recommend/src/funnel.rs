@@ -77,7 +77,7 @@ impl Funnel {
     ) -> Candidates<'v> {
         let mut merged = self.merge(view, asked);
         for &key in also {
-            merged.candidate(view, key);
+            merged.candidate(key, view.entry(key));
         }
         let Merged { rows, unknown, degraded, .. } = merged;
         let mut candidates = Candidates { rows, features: Vec::new(), removed: unknown, degraded };
@@ -124,7 +124,7 @@ impl Funnel {
         let room: usize = self.sources.iter().map(|(_, limit)| limit).sum();
         let mut merged = Merged::with_capacity(room.min(4_096) + asked.only.len());
         for key in asked.only.iter().map(ItemId::key) {
-            if let Some(candidate) = merged.candidate(view, key) {
+            if let Some(candidate) = merged.candidate(key, view.entry(key)) {
                 candidate.sources = candidate.sources.with(SourceKind::Request);
             }
         }
@@ -163,7 +163,7 @@ impl Funnel {
         let mut rest = popular.chain(view.entries()).peekable();
         let source = SourceSet::default().with(SourceKind::Catalogue);
         while kept.len() < asked.page_size && rest.peek().is_some() {
-            rest.by_ref().filter(|entry| merged.add_new(entry)).take(STEP).for_each(drop);
+            rest.by_ref().take(STEP).for_each(drop);
             self.apply_rules(view, asked, &mut merged.rows, removed);
             kept.extend(merged.rows.drain(..).map(|candidate| Candidate { sources: source, ..candidate }));
         }
@@ -175,7 +175,7 @@ impl Funnel {
         merged.places.clear();
         let bought: Vec<Removed> = bought;
         for item in &bought {
-            merged.candidate(view, item.item);
+            merged.candidate(item.item, view.entry(item.item));
         }
         self.apply_rules(view, &asked.allowing_bought(), &mut merged.rows, removed);
         kept.extend(merged.rows.drain(..).map(|candidate| Candidate { sources: source, ..candidate }));
@@ -195,7 +195,7 @@ impl Funnel {
         let Candidates { rows, removed, .. } = candidates;
         rows.retain(|candidate| {
             if !candidate.score.is_finite() {
-                removed.push(Removed { item: candidate.entry.attributes.key, reason: Reason::NotFinite });
+                removed.push(Removed { item: candidate.key, reason: Reason::NotFinite });
             }
             candidate.score.is_finite()
         });
@@ -208,21 +208,25 @@ fn rules(config: &RulesConfig) -> Vec<Box<dyn Filter>> {
     vec![Box::new(Sellable), Box::new(Unwanted), Box::new(Past(*config))]
 }
 
-/// One row of [`RANK_FEATURES_LEN`] for each candidate.
+/// One row of [`RANK_FEATURES_LEN`] for each candidate. What lies scattered in memory is looked up in loops of its
+/// own, so that the look-ups of many candidates overlap.
 fn write_features(view: &View<'_>, counters: Counters<'_>, candidates: &mut Candidates<'_>) {
     let Candidates { rows, features, .. } = candidates;
     features.clear();
     features.resize(rows.len() * RANK_FEATURES_LEN, 0.0);
-    for (row, (candidate, out)) in rows.iter_mut().zip(features.chunks_exact_mut(RANK_FEATURES_LEN)).enumerate() {
-        let attributes = &candidate.entry.attributes;
-        let key = attributes.key;
-        if let (Ok(user), Some(item)) = (view.vector(), view.index().vector(key.0)) {
-            candidate.signals.towers.score = dot(user, item);
+    if let Ok(user) = view.vector() {
+        let vectors: Vec<_> = rows.iter().map(|candidate| view.index().vector(candidate.key.0)).collect();
+        for (candidate, item) in rows.iter_mut().zip(vectors) {
+            candidate.signals.towers.score = item.map_or(0.0, |item| dot(user, item));
         }
-        candidate.signals.popularity = candidate.entry.popularity;
-        candidate.signals.recent_popularity = candidate.entry.recent_popularity;
+    }
+    for (row, (candidate, out)) in rows.iter_mut().zip(features.chunks_exact_mut(RANK_FEATURES_LEN)).enumerate() {
+        let entry = candidate.entry;
+        candidate.signals.popularity = entry.popularity;
+        candidate.signals.recent_popularity = entry.recent_popularity;
         candidate.row = row;
-        rank_features(view.user(), view.taste(), &candidate.signals, attributes, &counters(key), out);
+        let counters = counters(candidate.key);
+        rank_features(view.user(), view.taste(), &candidate.signals, &entry.attributes, &counters, out);
     }
 }
 
@@ -271,28 +275,25 @@ impl<'v> Merged<'v> {
     }
 
     /// The candidate of that item, added if it is not there. An item that the catalogue does not have is noted.
-    fn candidate(&mut self, view: &'v View<'_>, key: ItemKey) -> Option<&mut Candidate<'v>> {
+    fn candidate(&mut self, key: ItemKey, entry: Option<&'v Entry>) -> Option<&mut Candidate<'v>> {
         if let Some(&place) = self.places.get(&key) {
             return self.rows.get_mut(place);
         }
-        match view.entry(key) {
-            Some(entry) => {
-                self.add_new(entry);
-                self.rows.last_mut()
-            }
-            None => {
-                self.unknown.push(Removed { item: key, reason: Reason::NotInCatalogue });
-                None
-            }
-        }
+        let Some(entry) = entry else {
+            self.unknown.push(Removed { item: key, reason: Reason::NotInCatalogue });
+            return None;
+        };
+        self.add_new(key, entry);
+        self.rows.last_mut()
     }
 
     /// Adds an item unless it is or was there; whether it is new.
-    fn add_new(&mut self, entry: &'v Entry) -> bool {
-        let is_new = !self.places.contains_key(&entry.attributes.key);
+    fn add_new(&mut self, key: ItemKey, entry: &'v Entry) -> bool {
+        let place = self.rows.len();
+        let is_new = *self.places.entry(key).or_insert(place) == place;
         if is_new {
-            self.places.insert(entry.attributes.key, self.rows.len());
             self.rows.push(Candidate {
+                key,
                 entry,
                 sources: SourceSet::default(),
                 signals: CandidateSignals::default(),
@@ -307,11 +308,13 @@ impl<'v> Merged<'v> {
 
     /// Takes a source's list in, or of it only what is there already.
     fn take(&mut self, view: &'v View<'_>, source: SourceKind, list: &[(ItemKey, f32)], only_known: bool) {
-        for (place, &(key, score)) in list.iter().enumerate() {
+        // Looked up in a loop of its own, so that the look-ups overlap.
+        let entries: Vec<_> = list.iter().map(|&(key, _)| view.entry(key)).collect();
+        for (place, (&(key, score), entry)) in list.iter().zip(entries).enumerate() {
             if only_known && !self.places.contains_key(&key) {
                 continue;
             }
-            let Some(candidate) = self.candidate(view, key) else { continue };
+            let Some(candidate) = self.candidate(key, entry) else { continue };
             candidate.sources = candidate.sources.with(source);
             candidate.fusion += 1.0 / (FUSION + 1.0 + place as f64);
             let signal = SourceSignal { score, rank: Some(place as u32) };

@@ -55,8 +55,8 @@ impl Source for Towers {
             }
         };
         let vector = view.vector().map_err(Clone::clone)?;
-        let t=std::time::Instant::now(); let hits = view.index().retrieve(vector, limit, &allowed).map_err(|error| failed(self, &error))?;
-        if std::env::var_os("TT").is_some() {eprintln!("towers {:?}", t.elapsed());} Ok(hits.into_iter().map(|hit| (ItemKey(hit.label), hit.score)).collect())
+        let hits = view.index().retrieve(vector, limit, &allowed).map_err(|error| failed(self, &error))?;
+        Ok(hits.into_iter().map(|hit| (ItemKey(hit.label), hit.score)).collect())
     }
 }
 
@@ -66,7 +66,7 @@ impl Source for NextItemRules {
     }
 
     fn propose(&self, view: &View<'_>, _: &Asked<'_>, limit: usize) -> Proposals {
-        let t=std::time::Instant::now(); let r = Ok(view.model().counting().rules.score(view.history(), limit)); if std::env::var_os("TT").is_some() {eprintln!("rules {:?}", t.elapsed());} r
+        Ok(view.model().counting().rules.score(view.history(), limit))
     }
 }
 
@@ -76,7 +76,7 @@ impl Source for ItemKnn {
     }
 
     fn propose(&self, view: &View<'_>, _: &Asked<'_>, limit: usize) -> Proposals {
-        let t=std::time::Instant::now(); let r = Ok(view.model().counting().item_knn.score(view.history(), limit)); if std::env::var_os("TT").is_some() {eprintln!("knn {:?}", t.elapsed());} r
+        Ok(view.model().counting().item_knn.score(view.history(), limit))
     }
 }
 

@@ -84,6 +84,8 @@ pub struct SourceSet(u8);
 /// An item that may get a place.
 #[derive(Debug, Clone)]
 pub struct Candidate<'v> {
+    /// Which item.
+    pub key: ItemKey,
     /// The item, as the catalogue has it.
     pub entry: &'v Entry,
     /// Who proposed it.

@@ -55,7 +55,7 @@ impl Replay {
     pub fn read(dataset: &Dataset) -> Result<Self, ClickstreamError> {
         let (mut events, mut items) = (Vec::new(), Vec::new());
         for batch in dataset.events()? {
-            for event in batch?.iter() {
+            for event in batch?.iter().filter(|event| event.consent) {
                 let first = items.len() as u32;
                 items.extend(EventFacts::items(&event));
                 events.push(Compact {
@@ -72,6 +72,12 @@ impl Replay {
         events.sort_by_key(|event| (event.time, event.visitor, event.key));
         events.dedup_by_key(|event| (event.time, event.visitor, event.key));
         Ok(Self { events, items })
+    }
+
+    /// Only the events before `end`.
+    pub fn before(mut self, end: EventTime) -> Self {
+        self.events.truncate(self.events.partition_point(|event| event.time < end));
+        self
     }
 
     /// Number of events.

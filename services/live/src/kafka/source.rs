@@ -169,6 +169,9 @@ impl EventSource for KafkaSource {
                 }
             }
         }
+        if taken > 0 {
+            self.connection.all_is_well();
+        }
         Ok(taken)
     }
 

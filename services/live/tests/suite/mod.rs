@@ -1,6 +1,10 @@
 //! The contract of `EventSource` and `EventSink`, and the whole loop; both against any broker.
 #![allow(dead_code)] // each test file uses its own part
 
+
+pub(crate) mod kill;
+pub(crate) mod whole_loop;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, mpsc},

@@ -8,8 +8,8 @@ use endcap_proto::{Event, EventId, EventItem, EventTime, EventType, Item, ItemId
 use prost::Message as _;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// 2026-11-24T00:00:00Z.
-pub(crate) const START: i64 = 1_795_478_400_000;
+/// 2023-11-14T22:00:00Z.
+pub(crate) const START: i64 = 1_699_999_200_000;
 
 /// `count` events in the order of their times, of a few hundred shoppers: some without consent, some logged in.
 pub(crate) fn events(seed: u64, count: usize) -> Vec<Event> {

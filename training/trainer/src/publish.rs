@@ -1,0 +1,267 @@
+//! The whole training: from a data set to a published bundle.
+//!
+//! ```text
+//! events ──────────────────────────────┬──────────────── cut ─────────── until
+//!   towers, counting models fit before the cut │ validation; rows for the ranker
+//!   counting models (and, with `refit`, towers) again on everything
+//! ```
+//!
+//! The ranker learns on a period that the models below it have not seen, as when it serves: what a tower scores
+//! highly on events that it was fitted on says nothing of the next ones.
+
+use std::{collections::BTreeMap, fmt, time::Duration, time::Instant};
+
+use endcap_bundle::{BundleDraft, BundleError, BundleStore, Origin, PartitionOffset, Version};
+use endcap_clickstream::{ClickstreamError, Dataset, TimeKind};
+use endcap_evaluation::Replay;
+use endcap_features::VocabularyConfig;
+use endcap_index::{Index, IndexConfig, IndexError};
+use endcap_neighbours::{CountingConfig, CountingModels, NeighboursError, Sequences};
+use endcap_proto::EventTime;
+use endcap_recommend::{Funnel, Model, ModelError, Parts, RecommendConfig};
+use endcap_towers::{Towers, TowersError};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    LoadOptions, Progress, RankerTrainConfig, TrainConfig, TrainError, TrainingData, Validation, fit_ranker, fit_towers,
+    rows,
+};
+
+/// Everything that a training run can be told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipelineConfig {
+    /// The towers.
+    pub towers: TrainConfig,
+    /// The ranker.
+    pub ranker: RankerTrainConfig,
+    /// The models that count.
+    pub counting: CountingConfig,
+    /// Which items and words get rows.
+    pub vocabulary: VocabularyConfig,
+    /// Retrieval.
+    pub index: IndexConfig,
+    /// Share of the events, the newest, that the ranker learns on and that training is stopped by.
+    pub validation_share: f64,
+    /// Most moments of the validation period whose candidates become rows for the ranker.
+    pub ranker_moments: usize,
+    /// Fit the towers once more on everything, for as many epochs as were best.
+    pub refit: bool,
+}
+
+/// A published bundle, and what its training found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Published {
+    /// Its name.
+    pub version: Version,
+    /// Items of its catalogue.
+    pub items: usize,
+    /// Events of interest it was trained on.
+    pub interactions: usize,
+    /// Figures of the training.
+    pub metrics: BTreeMap<String, f64>,
+    /// How long each part took.
+    pub elapsed: Vec<(&'static str, Duration)>,
+}
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Towers or ranker were not fitted.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Clickstream(#[from] ClickstreamError),
+    /// The counting models were not fitted.
+    #[error(transparent)]
+    Neighbours(#[from] NeighboursError),
+    /// The index was not built.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The towers do not run.
+    #[error(transparent)]
+    Towers(#[from] TowersError),
+    /// The parts do not fit each other.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+}
+
+// === impl PipelineConfig ===
+
+impl Default for PipelineConfig {
+    fn default() -> Self {
+        Self {
+            towers: TrainConfig::default(),
+            ranker: RankerTrainConfig::default(),
+            counting: CountingConfig::default(),
+            vocabulary: VocabularyConfig::default(),
+            index: IndexConfig::default(),
+            validation_share: 0.1,
+            ranker_moments: 3000,
+            refit: true,
+        }
+    }
+}
+
+/// Trains on the events of `dataset` before `until` (all, where it is not said), and publishes the bundle to `store`.
+/// It is not activated.
+///
+/// # Errors
+/// When a part fails; then nothing is published.
+pub fn publish(
+    dataset: &Dataset,
+    config: &PipelineConfig,
+    until: Option<EventTime>,
+    items_offsets: Vec<PartitionOffset>,
+    store: &BundleStore,
+    created: EventTime,
+    progress: &mut dyn Progress,
+) -> Result<Published, PublishError> {
+    let mut stopwatch = Stopwatch::default();
+    let options = LoadOptions {
+        until,
+        train_part_only: dataset.info.split.is_some(),
+        vocabulary: config.vocabulary.clone(),
+    };
+    let data = TrainingData::load(dataset, &options)?;
+    let newest = data.sequences().newest().unwrap_or(EventTime::MIN);
+    let end = newest.plus_millis(1);
+    let cut = cut_at(data.sequences(), data.time_kind(), config.validation_share);
+    stopwatch.lap("read");
+
+    let towers_config = match cut {
+        Some(_) => TrainConfig {
+            validation: Validation::Newest { share: config.validation_share },
+            ..config.towers.clone()
+        },
+        None => config.towers.clone(),
+    };
+    let fitted = fit_towers(&data, &towers_config, progress)?;
+    stopwatch.lap("towers");
+
+    let mut metrics = fitted.report.metrics();
+    let sequences = || data.sequences().iter().map(|(_, sequence)| sequence);
+    let early = CountingModels::fit(sequences(), cut.unwrap_or(end), &config.counting)?;
+    let towers = Towers::load(fitted.config.clone(), &fitted.weights)?;
+    let index = index(&data, &towers, &config.index)?;
+    let model = Model::new(Parts {
+        version: "training".to_owned(),
+        vocabulary: data.vocabulary().clone(),
+        catalogue: data.catalogue().to_vec(),
+        towers,
+        ranker: None,
+        counting: early,
+        index,
+        items_offsets: Vec::new(),
+    })?;
+    let funnel = Funnel::new(&RecommendConfig::default());
+    let replay = Replay::read(dataset)?.before(end);
+    let from = cut.unwrap_or(EventTime::MIN);
+    let rows = rows::assemble(&model, &funnel, &replay, from, config.ranker_moments, config.towers.seed);
+    stopwatch.lap("ranker rows");
+    let ranker = fit_ranker(&rows, &config.ranker)?;
+    metrics.extend(ranker.report.metrics());
+    stopwatch.lap("ranker");
+
+    let fitted = match cut {
+        Some(_) if config.refit => {
+            let epochs = fitted.report.best_epoch.max(1);
+            let everything = TrainConfig { validation: Validation::None, epochs, ..config.towers.clone() };
+            let fitted = fit_towers(&data, &everything, progress)?;
+            stopwatch.lap("towers again");
+            fitted
+        }
+        _ => fitted,
+    };
+    let counting = CountingModels::fit(sequences(), end, &config.counting)?;
+    let towers = Towers::load(fitted.config.clone(), &fitted.weights)?;
+    let index = self::index(&data, &towers, &config.index)?;
+    stopwatch.lap("index");
+
+    metrics.insert("items".to_owned(), data.catalogue().len() as f64);
+    let version = store.publish(
+        &BundleDraft {
+            vocabulary: data.vocabulary(),
+            catalogue: data.catalogue(),
+            towers_config: &fitted.config,
+            towers_weights: &fitted.weights,
+            ranker: &ranker.ranker,
+            counting: &counting,
+            index: &index,
+            parents: Vec::new(),
+            metrics: metrics.clone(),
+            origin: Origin {
+                source: dataset.info.source.clone(),
+                events: data.sequences().interactions().len() as u64,
+                newest_event: Some(newest),
+                seed: config.towers.seed,
+                items_offsets,
+            },
+        },
+        created,
+    )?;
+    stopwatch.lap("publish");
+    Ok(Published {
+        version,
+        items: data.catalogue().len(),
+        interactions: data.sequences().interactions().len(),
+        metrics,
+        elapsed: stopwatch.laps,
+    })
+}
+
+/// Vectors of the catalogue, indexed.
+fn index(data: &TrainingData, towers: &Towers, config: &IndexConfig) -> Result<Index, PublishError> {
+    let features = &data.item_features()[..data.catalogue().len()];
+    let labels: Vec<u64> = features.iter().map(|item| item.key.0).collect();
+    let vectors = towers.item_vectors(features)?;
+    Ok(Index::build(&labels, &vectors, towers.dim(), config)?)
+}
+
+/// The instant before which all but the newest `share` of the interactions lie; equal times stay together. `None`
+/// where times mean nothing.
+fn cut_at(sequences: &Sequences, time: TimeKind, share: f64) -> Option<EventTime> {
+    if time == TimeKind::Ordinal {
+        return None;
+    }
+    let mut times: Vec<EventTime> = sequences.interactions().iter().map(|interaction| interaction.time).collect();
+    times.sort_unstable();
+    times.get(((1.0 - share) * times.len() as f64) as usize).copied()
+}
+
+#[derive(Debug)]
+struct Stopwatch {
+    last: Instant,
+    laps: Vec<(&'static str, Duration)>,
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Self { last: Instant::now(), laps: Vec::new() }
+    }
+}
+
+impl Stopwatch {
+    fn lap(&mut self, name: &'static str) {
+        self.laps.push((name, self.last.elapsed()));
+        self.last = Instant::now();
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {} items, {} interactions", self.version, self.items, self.interactions)?;
+        for (name, value) in &self.metrics {
+            writeln!(f, "  {name:<28} {value:.4}")?;
+        }
+        write!(f, "  time:")?;
+        for (part, elapsed) in &self.elapsed {
+            write!(f, " {part} {:.1} s,", elapsed.as_secs_f64())?;
+        }
+        writeln!(f, " in all {:.1} s", self.elapsed.iter().map(|(_, elapsed)| elapsed.as_secs_f64()).sum::<f64>())
+    }
+}
