@@ -133,6 +133,13 @@ impl Live {
         Ok((Self { handle, drain, running }, store))
     }
 
+    /// Waits until readers see what lies there.
+    async fn reached(&self, place: &Place) -> anyhow::Result<()> {
+        let reached = tokio::time::timeout(Duration::from_secs(10), self.handle.reached(place)).await;
+        ensure!(reached.with_context(|| format!("{place:?} is not visible after 10 s"))?, "the consumer ended");
+        Ok(())
+    }
+
     async fn stop(self) -> anyhow::Result<()> {
         self.drain.cancel();
         Ok(self.running.await??)
@@ -198,19 +205,18 @@ async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
     let mut events =
         Events::new(SEED, 1, ITEMS).map(|event| Event { visitor_id: visitor.clone(), time: now(), ..event });
     let mut next = move || events.next().context("events do not end");
-    let mut last: Place = producer.write(vec![next()?]).await?.pop().context("one event, one place")?;
-    ensure!(live.handle.reached(&last).await, "the consumer ended");
-
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for round in 0..2 * ROUNDS {
         let mut figures = Vec::with_capacity(PAIRS);
         if round % 2 == 0 {
+            let mut last = producer.write(vec![next()?]).await?.pop().context("one event, one place")?;
+            live.reached(&last).await?;
             for _ in 0..PAIRS {
                 let event = next()?;
                 let (producer, expected) = (producer.clone(), Place { offset: last.offset + 1, ..last.clone() });
                 let start = Instant::now();
                 let delivered = tokio::spawn(async move { producer.write(vec![event]).await });
-                ensure!(live.handle.reached(&expected).await, "the consumer ended");
+                live.reached(&expected).await?;
                 figures.push(start.elapsed().as_secs_f64() * 1e3);
                 last = delivered.await??.pop().context("one event, one place")?;
                 ensure!(last == expected, "the event went to {last:?}, not to {expected:?}");
@@ -219,7 +225,6 @@ async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
             let events: Vec<Vec<u8>> = (0..PAIRS).map(|_| next().map(encode)).collect::<Result<_, _>>()?;
             let round_trips = config.clone();
             figures = tokio::task::spawn_blocking(move || bare_round_trips(&round_trips, &events)).await??;
-            last.offset += PAIRS as i64 + 1;
         }
         let side = if round % 2 == 0 { &mut ours } else { &mut bare };
         side.push([0.5, 0.99].map(|share| quantile(&figures, share)));
@@ -284,18 +289,22 @@ fn restart(report: &mut Report, runtime: &tokio::runtime::Runtime, users: usize)
     writer.flush()?;
     drop((writer, store));
     let visitor = VisitorId::new(Events::visitor(users as u64 / 2))?.key();
-    let open = || -> anyhow::Result<()> {
+    let open = || -> anyhow::Result<f64> {
+        let start = Instant::now();
         let (store, _writer) = StateStore::open(dir.path(), "events", &config)?;
         let state = runtime.block_on(store.read(visitor, None, None))?;
+        // Closing is no part of it.
+        let elapsed = start.elapsed().as_secs_f64() * 1e3;
         ensure!(!state.state.is_empty(), "the shopper is not there");
-        Ok(())
+        Ok(elapsed)
     };
     let mut failed = None;
     let figures = in_turn(ROUNDS, &mut [
         &mut || {
-            let start = Instant::now();
-            failed = open().err();
-            start.elapsed().as_secs_f64() * 1e3
+            open().unwrap_or_else(|error| {
+                failed = Some(error);
+                f64::NAN
+            })
         },
         &mut || {
             let start = Instant::now();

@@ -124,14 +124,17 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// What `endcap import` or `endcap archive` wrote; several are read as one.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "dump_config", value_name = "DIR")]
     pub data: Vec<PathBuf>,
     /// The folder of bundles to publish to.
-    #[arg(long, value_name = "BUNDLES")]
-    pub out: PathBuf,
-    /// Training configuration, a TOML file; `--dump-config` prints the default with its comments.
+    #[arg(long, required_unless_present = "dump_config", value_name = "BUNDLES")]
+    pub out: Option<PathBuf>,
+    /// Training configuration, a TOML file; docs/training.md has every key.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// One entry of the configuration: `towers.epochs=5`. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Print the training configuration that these arguments mean, and exit.
     #[arg(long)]
     pub dump_config: bool,

@@ -179,7 +179,9 @@ impl<'m> Pinned<'m> {
     /// Every item, the bundle's first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         let changes = self.catalogue.changes.iter(&self.guard);
-        let added = changes.filter(|(key, _)| !self.catalogue.rows.contains_key(key)).filter_map(|(_, entry)| entry.as_ref());
+        let added = changes
+            .filter(|(key, _)| !self.catalogue.rows.contains_key(key))
+            .filter_map(|(_, entry)| entry.as_ref());
         self.catalogue.entries.iter().filter_map(|entry| self.get(entry.attributes.key)).chain(added)
     }
 }
@@ -235,7 +237,10 @@ mod tests {
             }
             assert!(listed.is_sorted_by_key(ItemId::key));
             listed.sort();
-            assert_eq!(listed.iter().map(ItemId::as_str).collect::<Vec<_>>(), ["a", "c", "d", "e", "f", "g", "h"]);
+            assert_eq!(
+                listed.iter().map(ItemId::as_str).collect::<Vec<_>>(),
+                ["a", "c", "d", "e", "f", "g", "h"]
+            );
         }
     }
 

@@ -60,7 +60,9 @@ pub enum ModelError {
         second: ItemId,
     },
     /// The ranker was trained on other features.
-    #[error("the ranker reads {found} features, this version computes {expected}: train again with this version")]
+    #[error(
+        "the ranker reads {found} features, this version computes {expected}: train again with this version"
+    )]
     RankerFeatures {
         /// How many it reads.
         found: usize,

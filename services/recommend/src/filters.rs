@@ -108,7 +108,12 @@ impl Filter for Unwanted {
 }
 
 impl Filter for Past {
-    fn filter(&self, view: &View<'_>, asked: &Asked<'_>, candidates: &mut Vec<Candidate<'_>>) -> Vec<Removed> {
+    fn filter(
+        &self,
+        view: &View<'_>,
+        asked: &Asked<'_>,
+        candidates: &mut Vec<Candidate<'_>>,
+    ) -> Vec<Removed> {
         let within_ms = i64::from(self.0.bought_within_days) * 86_400_000;
         let (state, now) = (view.state(), view.user().as_of);
         take_out(candidates, |candidate| {

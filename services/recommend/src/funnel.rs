@@ -6,9 +6,14 @@
 //! product the best variant stays. Where too few survive, the catalogue is searched from the most popular down, so
 //! that a slate is never empty while there is something to show.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::hash_map::Entry::Vacant,
+    time::{Duration, Instant},
+};
 
-use endcap_features::{CandidateSignals, CounterFeatures, KeyMap, RANK_FEATURES_LEN, SourceSignal, rank_features};
+use endcap_features::{
+    CandidateSignals, CounterFeatures, KeyMap, RANK_FEATURES_LEN, SourceSignal, rank_features,
+};
 use endcap_proto::{ItemId, ItemKey};
 
 use crate::{
@@ -106,7 +111,8 @@ impl Funnel {
         if kept.len() < asked.page_size && asked.only.is_empty() {
             self.search_catalogue(view, asked, &mut merged, &mut kept, &mut removed);
         }
-        let mut candidates = Candidates { rows: kept, removed, degraded: merged.degraded, features: Vec::new() };
+        let mut candidates =
+            Candidates { rows: kept, removed, degraded: merged.degraded, features: Vec::new() };
         times.rules = clock.lap();
         write_features(view, counters, &mut candidates);
         times.features = clock.lap();
@@ -220,7 +226,9 @@ fn write_features(view: &View<'_>, counters: Counters<'_>, candidates: &mut Cand
             candidate.signals.towers.score = item.map_or(0.0, |item| dot(user, item));
         }
     }
-    for (row, (candidate, out)) in rows.iter_mut().zip(features.chunks_exact_mut(RANK_FEATURES_LEN)).enumerate() {
+    for (row, (candidate, out)) in
+        rows.iter_mut().zip(features.chunks_exact_mut(RANK_FEATURES_LEN)).enumerate()
+    {
         let entry = candidate.entry;
         candidate.signals.popularity = entry.popularity;
         candidate.signals.recent_popularity = entry.recent_popularity;
@@ -289,21 +297,19 @@ impl<'v> Merged<'v> {
 
     /// Adds an item unless it is or was there; whether it is new.
     fn add_new(&mut self, key: ItemKey, entry: &'v Entry) -> bool {
-        let place = self.rows.len();
-        let is_new = *self.places.entry(key).or_insert(place) == place;
-        if is_new {
-            self.rows.push(Candidate {
-                key,
-                entry,
-                sources: SourceSet::default(),
-                signals: CandidateSignals::default(),
-                fusion: 0.0,
-                score: f64::NAN,
-                probabilities: [f32::NAN; 3],
-                row: usize::MAX,
-            });
-        }
-        is_new
+        let Vacant(place) = self.places.entry(key) else { return false };
+        place.insert(self.rows.len());
+        self.rows.push(Candidate {
+            key,
+            entry,
+            sources: SourceSet::default(),
+            signals: CandidateSignals::default(),
+            fusion: 0.0,
+            score: f64::NAN,
+            probabilities: [f32::NAN; 3],
+            row: usize::MAX,
+        });
+        true
     }
 
     /// Takes a source's list in, or of it only what is there already.

@@ -51,7 +51,11 @@ impl Shopper {
 }
 
 impl QueryHydrator for StoredState {
-    fn hydrate<'a>(&'a self, query: &'a Query, shopper: &'a mut Shopper) -> BoxFuture<'a, Result<(), StageError>> {
+    fn hydrate<'a>(
+        &'a self,
+        query: &'a Query,
+        shopper: &'a mut Shopper,
+    ) -> BoxFuture<'a, Result<(), StageError>> {
         let failed = |reason: String| StageError { stage: "state", reason };
         async move {
             let user = query.user.as_ref().map(|user| user.key());
@@ -70,7 +74,11 @@ impl QueryHydrator for StoredState {
 }
 
 impl QueryHydrator for RecentEvents {
-    fn hydrate<'a>(&'a self, query: &'a Query, shopper: &'a mut Shopper) -> BoxFuture<'a, Result<(), StageError>> {
+    fn hydrate<'a>(
+        &'a self,
+        query: &'a Query,
+        shopper: &'a mut Shopper,
+    ) -> BoxFuture<'a, Result<(), StageError>> {
         for event in &query.recent_events {
             shopper.state.apply(event);
         }
@@ -80,7 +88,11 @@ impl QueryHydrator for RecentEvents {
 }
 
 impl QueryHydrator for PageContext {
-    fn hydrate<'a>(&'a self, query: &'a Query, shopper: &'a mut Shopper) -> BoxFuture<'a, Result<(), StageError>> {
+    fn hydrate<'a>(
+        &'a self,
+        query: &'a Query,
+        shopper: &'a mut Shopper,
+    ) -> BoxFuture<'a, Result<(), StageError>> {
         let Shopper { state, as_of, .. } = shopper;
         let newest = state.history().last().map(|entry| entry.item);
         let in_history = |item: ItemKey| state.history().iter().any(|entry| entry.item == item);

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use endcap_proto::{ItemId, v1};
 
 use crate::{
-    AppliedOffset, Context, Query, Shopper, Slate, StageError,
-    slate::PlacedItem,
-    stage::SideEffect,
+    AppliedOffset, Context, Query, Shopper, Slate, StageError, slate::PlacedItem, stage::SideEffect,
 };
 
 /// Takes impressions. `endcap-live` produces them to Kafka from a bounded queue.

@@ -5,7 +5,9 @@
 //! training (rows for the ranker), evaluation and serving run the same code.
 
 use endcap_bundle::{Bundle, PartitionOffset};
-use endcap_features::{KeyHasher, RANK_FEATURES_LEN, Taste, UserFeatures, UserState, Vocabulary, features_at};
+use endcap_features::{
+    KeyHasher, RANK_FEATURES_LEN, Taste, UserFeatures, UserState, Vocabulary, features_at,
+};
 use endcap_index::{Index, Snapshot};
 use endcap_neighbours::CountingModels;
 use endcap_proto::{EventTime, EventType, FieldError, Item, ItemKey};
@@ -89,8 +91,10 @@ impl Model {
     /// # Errors
     /// When they do not fit each other.
     pub fn new(parts: impl Into<Parts>) -> Result<Self, ModelError> {
-        let Parts { version, vocabulary, catalogue, towers, ranker, counting, index, items_offsets } = parts.into();
-        if let Some(found) = ranker.as_ref().map(Ranker::features).filter(|&found| found != RANK_FEATURES_LEN) {
+        let Parts { version, vocabulary, catalogue, towers, ranker, counting, index, items_offsets } =
+            parts.into();
+        if let Some(found) = ranker.as_ref().map(Ranker::features).filter(|&found| found != RANK_FEATURES_LEN)
+        {
             return Err(ModelError::RankerFeatures { found, expected: RANK_FEATURES_LEN });
         }
         if index.dim() != towers.dim() {
@@ -179,7 +183,9 @@ impl Model {
     /// `state` as of `as_of`: features, taste and user vector. See [`features_at`] for what an instant means.
     pub fn view<'m>(&'m self, state: &'m UserState, as_of: EventTime) -> View<'m> {
         let mut view = self.view_without_vector(state, as_of, self.index.snapshot());
-        view.vector = self.user_vectors(std::slice::from_ref(&view)).map_err(|reason| StageError { stage: "user tower", reason });
+        view.vector = self
+            .user_vectors(std::slice::from_ref(&view))
+            .map_err(|reason| StageError { stage: "user tower", reason });
         view
     }
 
@@ -204,7 +210,12 @@ impl Model {
         views
     }
 
-    fn view_without_vector<'m>(&'m self, state: &'m UserState, as_of: EventTime, index: Snapshot) -> View<'m> {
+    fn view_without_vector<'m>(
+        &'m self,
+        state: &'m UserState,
+        as_of: EventTime,
+        index: Snapshot,
+    ) -> View<'m> {
         let catalogue = self.catalogue.pin();
         let user = features_at(state, as_of, self.towers.length());
         let taste = Taste::of(&user, |key| catalogue.get(key).map(|entry| &entry.attributes));
@@ -219,7 +230,9 @@ impl Model {
         let unlisted = self.unlisted.pin();
         for view in views {
             let is_new = |key: &ItemKey| {
-                !view.index.contains(key.0) && !unlisted.contains_key(key) && self.vocabulary.item_row(*key).is_some()
+                !view.index.contains(key.0)
+                    && !unlisted.contains_key(key)
+                    && self.vocabulary.item_row(*key).is_some()
             };
             for &key in view.history.iter().filter(|&key| is_new(key)) {
                 let vector = self.towers.item_vectors(&[self.vocabulary.bare_features(key)]);
@@ -232,7 +245,8 @@ impl Model {
                 let mut input = TowerInput::default();
                 for entry in &view.user.history {
                     let vector = view.index.vector(entry.item.0);
-                    if let Some(vector) = vector.or_else(|| unlisted.get(&entry.item).map(|vector| &**vector)) {
+                    if let Some(vector) = vector.or_else(|| unlisted.get(&entry.item).map(|vector| &**vector))
+                    {
                         input.items.push(vector);
                         input.event_types.push(entry.event_type);
                         input.gap_buckets.push(entry.gap_bucket);
@@ -289,9 +303,10 @@ impl Model {
             0 => Ok(()),
             _ if expected == 0 => Ok(()),
             found if found == expected => Ok(()),
-            found => {
-                Err(FieldError::new("embedding", format!("must hold {expected} numbers or none, holds {found}")))
-            }
+            found => Err(FieldError::new(
+                "embedding",
+                format!("must hold {expected} numbers or none, holds {found}"),
+            )),
         }
     }
 

@@ -128,7 +128,9 @@ impl TryFrom<v1::RecommendRequest> for Query {
             explain: request.explain,
             return_item: request.return_item,
             validate_only: request.validate_only,
-            request_id: given(request.request_id).map(|id| text("request_id", &id).map(|()| id)).transpose()?,
+            request_id: given(request.request_id)
+                .map(|id| text("request_id", &id).map(|()| id))
+                .transpose()?,
             labels: request.labels.into_iter().collect(),
             deadline: None,
             visitor,
@@ -194,7 +196,10 @@ fn at_most(field: &'static str, length: usize, limit: usize) -> Result<(), Recom
 
 fn text(field: &str, text: &str) -> Result<(), FieldError> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(FieldError::new(field, format!("must be at most {MAX_TEXT_BYTES} bytes, is {}", text.len())));
+        return Err(FieldError::new(
+            field,
+            format!("must be at most {MAX_TEXT_BYTES} bytes, is {}", text.len()),
+        ));
     }
     match text.chars().any(char::is_control) {
         true => Err(FieldError::new(field, "must not hold control characters")),
@@ -259,13 +264,24 @@ mod tests {
     #[test]
     fn errors_name_the_path_of_the_field() {
         assert_eq!(message(|r| r.visitor_id.clear()), "visitor_id: must not be empty");
-        assert_eq!(message(|r| r.exclude_item_ids = vec!["a".into(), String::new()]), "exclude_item_ids[1]: must not be empty");
+        assert_eq!(
+            message(|r| r.exclude_item_ids = vec!["a".into(), String::new()]),
+            "exclude_item_ids[1]: must not be empty"
+        );
         assert_eq!(
             message(|r| r.context = Some(v1::Context { r#type: 99, ..Default::default() })),
             "context.type: must be a known event type, is 99"
         );
-        let view = v1::Event { event_id: "e".into(), r#type: 3, event_time: Some(Default::default()), ..Default::default() };
-        assert_eq!(message(|r| r.recent_events = vec![view.clone()]), "recent_events[0].items: must not be empty for view");
+        let view = v1::Event {
+            event_id: "e".into(),
+            r#type: 3,
+            event_time: Some(Default::default()),
+            ..Default::default()
+        };
+        assert_eq!(
+            message(|r| r.recent_events = vec![view.clone()]),
+            "recent_events[0].items: must not be empty for view"
+        );
         let item = v1::EventItem::default();
         let nameless = v1::Event { items: vec![item], ..view.clone() };
         assert_eq!(
@@ -282,7 +298,10 @@ mod tests {
     #[test]
     fn lists_past_their_limit_are_too_large_before_any_id_is_looked_at() {
         let error = check(|request| request.candidate_ids = vec![String::new(); 1_000_000]).unwrap_err();
-        assert_eq!(error, RecommendError::TooLarge { field: "candidate_ids", length: 1_000_000, limit: MAX_IDS });
+        assert_eq!(
+            error,
+            RecommendError::TooLarge { field: "candidate_ids", length: 1_000_000, limit: MAX_IDS }
+        );
         assert!(check(|request| request.candidate_ids = vec!["a".into(); MAX_IDS]).is_ok());
     }
 

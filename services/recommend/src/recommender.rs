@@ -78,7 +78,9 @@ impl Recommender {
             Some(path) => AttributionKey::read(path)?,
             None => AttributionKey::new(random_bytes()),
         };
-        let seed = config.seed.unwrap_or_else(|| u64::from_le_bytes(*random_bytes().first_chunk().unwrap_or(&[0; 8])));
+        let seed = config
+            .seed
+            .unwrap_or_else(|| u64::from_le_bytes(*random_bytes().first_chunk().unwrap_or(&[0; 8])));
         Ok(Self {
             model: ArcSwap::from_pointee(Model::new(bundle)?),
             changes: Mutex::default(),
@@ -109,7 +111,10 @@ impl Recommender {
     pub async fn recommend(&self, query: &Query) -> Result<Slate, RecommendError> {
         let placement = self.config.placement(&query.placement).ok_or_else(|| {
             let known: Vec<_> = self.config.placements.keys().map(String::as_str).collect();
-            FieldError::new("placement", format!("must be one of {}, is {:?}", known.join(", "), query.placement))
+            FieldError::new(
+                "placement",
+                format!("must be one of {}, is {:?}", known.join(", "), query.placement),
+            )
         })?;
         let mut slate = self.begin(query);
         if query.validate_only {
@@ -156,7 +161,8 @@ impl Recommender {
         let scores: Vec<f64> = ranking.rows.iter().map(|candidate| candidate.score).collect();
         let mut draws = Draws::new(slate.seed);
         let places = selector::select(&scores, query.page_size, &placement.explore, &mut draws);
-        let features = |row: usize| ranking.features[row * RANK_FEATURES_LEN..(row + 1) * RANK_FEATURES_LEN].to_vec();
+        let features =
+            |row: usize| ranking.features[row * RANK_FEATURES_LEN..(row + 1) * RANK_FEATURES_LEN].to_vec();
         slate.places = places
             .into_iter()
             .map(|place| {
@@ -203,7 +209,8 @@ impl Recommender {
         let mut random = [0; 10];
         random[..8].copy_from_slice(&high.to_le_bytes());
         random[8..].copy_from_slice(&low.to_le_bytes()[..2]);
-        let id = uuid::Builder::from_unix_timestamp_millis(served.as_millis().unsigned_abs(), &random).into_uuid();
+        let id =
+            uuid::Builder::from_unix_timestamp_millis(served.as_millis().unsigned_abs(), &random).into_uuid();
         Slate {
             id,
             seed,

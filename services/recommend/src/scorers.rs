@@ -15,10 +15,16 @@ pub(crate) struct RankerScorer;
 pub(crate) struct Fusion;
 
 impl Scorer for RankerScorer {
-    fn score(&self, view: &View<'_>, asked: &Asked<'_>, candidates: &mut Candidates<'_>) -> Result<(), StageError> {
+    fn score(
+        &self,
+        view: &View<'_>,
+        asked: &Asked<'_>,
+        candidates: &mut Candidates<'_>,
+    ) -> Result<(), StageError> {
         let failed = |reason: String| StageError { stage: "ranker", reason };
         let ranker = view.model().ranker().ok_or_else(|| failed("the model has none".to_owned()))?;
-        let probabilities = ranker.predict(&candidates.features).map_err(|error| failed(error.to_string()))?;
+        let probabilities =
+            ranker.predict(&candidates.features).map_err(|error| failed(error.to_string()))?;
         let worth = asked.value;
         for candidate in &mut candidates.rows {
             let heads = probabilities.chunks_exact(Head::ALL.len()).nth(candidate.row);

@@ -25,14 +25,20 @@ pub(crate) struct Place {
 }
 
 /// Fills `page_size` places, or as many as there are candidates. `scores` are those of the ranking, best first.
-pub(crate) fn select(scores: &[f64], page_size: usize, explore: &ExploreConfig, draws: &mut Draws) -> Vec<Place> {
+pub(crate) fn select(
+    scores: &[f64],
+    page_size: usize,
+    explore: &ExploreConfig,
+    draws: &mut Draws,
+) -> Vec<Place> {
     let places = page_size.min(scores.len());
     let drawn = explore.slots.min(places / 5);
     let certain = places - drawn;
     let mut slate: Vec<Place> =
         (0..certain).map(|rank| Place { rank, propensity: 1.0, explored: false }).collect();
     let end = scores.len().min(certain + explore.pool.max(drawn));
-    let mut left: Vec<(usize, f64)> = (certain..end).map(|rank| (rank, weight(scores, certain, rank, explore))).collect();
+    let mut left: Vec<(usize, f64)> =
+        (certain..end).map(|rank| (rank, weight(scores, certain, rank, explore))).collect();
     for _ in 0..drawn {
         let total: f64 = left.iter().map(|&(_, weight)| weight).sum();
         let even = 1.0 / left.len() as f64;

@@ -5,7 +5,11 @@ use std::time::Duration;
 use endcap_proto::{EventTime, Item, ItemId, v1};
 use uuid::Uuid;
 
-use crate::{StageError, funnel::FunnelTimes, stage::{Reason, SourceKind, SourceSet}};
+use crate::{
+    StageError,
+    funnel::FunnelTimes,
+    stage::{Reason, SourceKind, SourceSet},
+};
 
 /// What is answered.
 #[derive(Debug, Clone)]

@@ -18,7 +18,11 @@ use crate::{Entry, Query, Shopper, Slate, StageError, View, filters::Asked};
 /// Adds to what is known of the shopper before anything is looked for.
 pub trait QueryHydrator: Send + Sync {
     /// Adds to `shopper`.
-    fn hydrate<'a>(&'a self, query: &'a Query, shopper: &'a mut Shopper) -> BoxFuture<'a, Result<(), StageError>>;
+    fn hydrate<'a>(
+        &'a self,
+        query: &'a Query,
+        shopper: &'a mut Shopper,
+    ) -> BoxFuture<'a, Result<(), StageError>>;
 }
 
 /// Proposes candidates.
@@ -30,13 +34,19 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// When there are none although there should be.
-    fn propose(&self, view: &View<'_>, asked: &Asked<'_>, limit: usize) -> Result<Vec<(ItemKey, f32)>, StageError>;
+    fn propose(
+        &self,
+        view: &View<'_>,
+        asked: &Asked<'_>,
+        limit: usize,
+    ) -> Result<Vec<(ItemKey, f32)>, StageError>;
 }
 
 /// Removes candidates.
 pub trait Filter: Send + Sync {
     /// Takes out of `candidates` what must not be shown, each with the reason. What stays keeps its order.
-    fn filter(&self, view: &View<'_>, asked: &Asked<'_>, candidates: &mut Vec<Candidate<'_>>) -> Vec<Removed>;
+    fn filter(&self, view: &View<'_>, asked: &Asked<'_>, candidates: &mut Vec<Candidate<'_>>)
+    -> Vec<Removed>;
 }
 
 /// Scores candidates.
@@ -45,7 +55,12 @@ pub trait Scorer: Send + Sync {
     ///
     /// # Errors
     /// When it cannot; then the next scorer is asked.
-    fn score(&self, view: &View<'_>, asked: &Asked<'_>, candidates: &mut Candidates<'_>) -> Result<(), StageError>;
+    fn score(
+        &self,
+        view: &View<'_>,
+        asked: &Asked<'_>,
+        candidates: &mut Candidates<'_>,
+    ) -> Result<(), StageError>;
 }
 
 /// Does something with a slate once it is made. Never waits.

@@ -93,7 +93,9 @@ impl AttributionKey {
         // Every byte is compared, so that the time taken tells nothing.
         let differs = mac.iter().zip(expected).fold(0, |differs, (a, b)| differs | (a ^ b));
         match signed.split_first() {
-            Some((&FORMAT, payload)) if differs == 0 => postcard::from_bytes(payload).map_err(|_| InvalidToken),
+            Some((&FORMAT, payload)) if differs == 0 => {
+                postcard::from_bytes(payload).map_err(|_| InvalidToken)
+            }
             _ => Err(InvalidToken),
         }
     }

@@ -11,8 +11,8 @@ use std::{
 use endcap_features::{CounterFeatures, RANK_FEATURES_LEN, UserState};
 use endcap_proto::{Availability, EventType, Item, ItemId, VisitorId};
 use endcap_recommend::{
-    Asked, Context, ExploreConfig, Funnel, ItemChange, Model, Position, Query, RecommendConfig, RecommendError, Slate,
-    SourcesConfig, ValueConfig,
+    Asked, Context, ExploreConfig, Funnel, ItemChange, Model, Position, Query, RecommendConfig,
+    RecommendError, Slate, SourcesConfig, ValueConfig,
     stage::{Reason, SourceKind},
 };
 use shop::{Shop, event, id, item, now, parts};
@@ -54,7 +54,10 @@ async fn a_shopper_with_a_history_gets_a_whole_slate_from_several_sources() {
     assert!(certain.iter().all(|place| place.propensity == 1.0 && !place.explored));
     assert!(slate.places[18..].iter().all(|place| place.propensity < 1.0 && place.explored));
     let sources: HashSet<_> = slate.places.iter().flat_map(|place| place.sources.iter()).collect();
-    assert!(sources.contains(&SourceKind::Towers) && sources.contains(&SourceKind::NextItemRules), "{sources:?}");
+    assert!(
+        sources.contains(&SourceKind::Towers) && sources.contains(&SourceKind::NextItemRules),
+        "{sources:?}"
+    );
     // Sessions of the counts walk from 5 to 6: the rules put it there.
     assert!(shows(&slate, 6));
 }
@@ -135,7 +138,8 @@ async fn what_cannot_be_sold_is_not_shown() {
 #[tokio::test]
 async fn the_request_and_the_past_rule_items_out() {
     let shop = Shop::new(40);
-    let purchase = |number, days: i64| event("anna", EventType::Purchase, number, now().plus_millis(-days * 86_400_000));
+    let purchase =
+        |number, days: i64| event("anna", EventType::Purchase, number, now().plus_millis(-days * 86_400_000));
     shop.states.apply(&purchase(3, 1));
     shop.states.apply(&purchase(4, 40));
     shop.states.apply(&event("anna", EventType::Dismiss, 5, now().plus_millis(-1)));
@@ -254,7 +258,8 @@ async fn a_slate_is_never_empty_while_something_can_be_sold() {
         item.availability = Availability::OutOfStock;
     }
     let mut config = certain();
-    config.sources = SourcesConfig { towers: 5, next_item_rules: 5, item_knn: 5, recent_popularity: 5, popularity: 5 };
+    config.sources =
+        SourcesConfig { towers: 5, next_item_rules: 5, item_knn: 5, recent_popularity: 5, popularity: 5 };
     let shop = Shop::with(items, config);
     let slate = shop.recommender.recommend(&query("anna")).await.unwrap();
     assert_eq!(slate.places.len(), 20);
@@ -435,12 +440,16 @@ fn training_rows_are_the_rows_that_are_served() {
     let asked = Asked::page(20, ValueConfig::default());
     let view = model.view(&state, now());
     let rows = funnel.candidates(&view, &asked, &[id(150).key()], &counters);
-    assert!(rows.rows.iter().any(|candidate| candidate.entry.item.id == id(150)), "the target is always a row");
+    assert!(
+        rows.rows.iter().any(|candidate| candidate.entry.item.id == id(150)),
+        "the target is always a row"
+    );
     assert_eq!(rows.features.len(), rows.rows.len() * RANK_FEATURES_LEN);
     let ranked = funnel.rank(&view, &asked, &counters);
     for candidate in &ranked.rows {
         let trained = rows.rows.iter().find(|row| row.entry.item.id == candidate.entry.item.id).unwrap();
-        let row = |features: &[f32], row: usize| features[row * RANK_FEATURES_LEN..][..RANK_FEATURES_LEN].to_vec();
+        let row =
+            |features: &[f32], row: usize| features[row * RANK_FEATURES_LEN..][..RANK_FEATURES_LEN].to_vec();
         assert_eq!(row(&ranked.features, candidate.row), row(&rows.features, trained.row));
     }
     // Many at once see what each alone sees.

@@ -6,8 +6,7 @@ use endcap_proto::{Event, EventTime, FieldError, Item, ItemId, ItemKey, v1};
 use endcap_recommend::{ItemChange, MAX_IDS, Position, Query, Recommender};
 
 use crate::{
-    AdminError, ApiError, BundleAdmin, Code, EventWriter, ItemWriter, StreamStatus,
-    metrics::Metrics,
+    AdminError, ApiError, BundleAdmin, Code, EventWriter, ItemWriter, StreamStatus, metrics::Metrics,
 };
 
 /// What the methods work on. Parts that are absent answer for themselves: UNAVAILABLE, and why.
@@ -44,10 +43,16 @@ impl Api {
         Ok(slate.into())
     }
 
-    pub(crate) async fn write_events(&self, request: v1::WriteEventsRequest) -> Answer<v1::WriteEventsResponse> {
+    pub(crate) async fn write_events(
+        &self,
+        request: v1::WriteEventsRequest,
+    ) -> Answer<v1::WriteEventsResponse> {
         at_most("events", request.events.len())?;
-        let event = |(i, event): (usize, v1::Event)| Event::try_from(event).map_err(|error| error.within(format_args!("events[{i}]")));
-        let events: Vec<Event> = request.events.into_iter().enumerate().map(event).collect::<Result<_, _>>()?;
+        let event = |(i, event): (usize, v1::Event)| {
+            Event::try_from(event).map_err(|error| error.within(format_args!("events[{i}]")))
+        };
+        let events: Vec<Event> =
+            request.events.into_iter().enumerate().map(event).collect::<Result<_, _>>()?;
         let written = events.len();
         let writer = self.events.as_ref().ok_or_else(|| absent("broker", "events cannot be written"))?;
         if written > 0 {
@@ -62,7 +67,10 @@ impl Api {
         Err(ApiError::new(Code::Unimplemented, message))
     }
 
-    pub(crate) async fn upsert_items(&self, request: v1::UpsertItemsRequest) -> Answer<v1::UpsertItemsResponse> {
+    pub(crate) async fn upsert_items(
+        &self,
+        request: v1::UpsertItemsRequest,
+    ) -> Answer<v1::UpsertItemsResponse> {
         at_most("items", request.items.len())?;
         let item = |(i, item): (usize, v1::Item)| {
             let item = Item::try_from(item).and_then(|item| self.recommender.check(&item).map(|()| item));
@@ -71,22 +79,32 @@ impl Api {
         let items: Vec<Item> = request.items.into_iter().enumerate().map(item).collect::<Result<_, _>>()?;
         let upserted = items.len() as u32;
         let positions = match &self.items {
-            Some(writer) if upserted > 0 => writer.upsert(items.clone()).await?.into_iter().map(Some).collect(),
+            Some(writer) if upserted > 0 => {
+                writer.upsert(items.clone()).await?.into_iter().map(Some).collect()
+            }
             _ => vec![None; items.len()],
         };
-        let changes = items.into_iter().zip(positions).map(|(item, position)| ItemChange::upsert(item, position));
+        let changes =
+            items.into_iter().zip(positions).map(|(item, position)| ItemChange::upsert(item, position));
         self.change(changes.collect()).await?;
         Ok(v1::UpsertItemsResponse { upserted })
     }
 
-    pub(crate) async fn delete_items(&self, request: v1::DeleteItemsRequest) -> Answer<v1::DeleteItemsResponse> {
+    pub(crate) async fn delete_items(
+        &self,
+        request: v1::DeleteItemsRequest,
+    ) -> Answer<v1::DeleteItemsResponse> {
         at_most("item_ids", request.item_ids.len())?;
-        let id = |(i, id)| ItemId::new(id).map_err(|error| FieldError::new(format!("item_ids[{i}]"), error.rule));
+        let id =
+            |(i, id)| ItemId::new(id).map_err(|error| FieldError::new(format!("item_ids[{i}]"), error.rule));
         let ids: Vec<ItemId> = request.item_ids.into_iter().enumerate().map(id).collect::<Result<_, _>>()?;
         let known = |id: &&ItemId| self.recommender.item(id).is_some();
-        let deleted = ids.iter().filter(known).map(ItemId::key).collect::<std::collections::HashSet<_>>().len();
+        let deleted =
+            ids.iter().filter(known).map(ItemId::key).collect::<std::collections::HashSet<_>>().len();
         let positions: Vec<Option<Position>> = match &self.items {
-            Some(writer) if !ids.is_empty() => writer.delete(ids.clone()).await?.into_iter().map(Some).collect(),
+            Some(writer) if !ids.is_empty() => {
+                writer.delete(ids.clone()).await?.into_iter().map(Some).collect()
+            }
             _ => vec![None; ids.len()],
         };
         let changes = ids.iter().zip(positions).map(|(id, position)| ItemChange::delete(id, position));
@@ -100,7 +118,7 @@ impl Api {
         let count = changes.len();
         let recommender = Arc::clone(&self.recommender);
         let changed = tokio::task::spawn_blocking(move || recommender.apply(changes)).await;
-        changed.map_err(|error| ApiError::new(Code::Internal, error.to_string()))??;
+        changed.map_err(|error| ApiError::defect(error))??;
         self.metrics.items_changed(count);
         Ok(())
     }
@@ -108,13 +126,19 @@ impl Api {
     pub(crate) fn get_item(&self, request: v1::GetItemRequest) -> Answer<v1::Item> {
         let id = ItemId::new(request.item_id)?;
         let item = self.recommender.item(&id);
-        item.map(Into::into).ok_or_else(|| ApiError::new(Code::NotFound, format!("the catalogue has no item {id:?}")))
+        item.map(Into::into)
+            .ok_or_else(|| ApiError::new(Code::NotFound, format!("the catalogue has no item {id:?}")))
     }
 
     pub(crate) fn list_items(&self, request: v1::ListItemsRequest) -> Answer<v1::ListItemsResponse> {
         if !request.filter.is_empty() {
             let message = "filter does not act in this version: leave it unset";
-            return Err(ApiError::about(Code::Unimplemented, message, "filter", "does not act in this version"));
+            return Err(ApiError::about(
+                Code::Unimplemented,
+                message,
+                "filter",
+                "does not act in this version",
+            ));
         }
         let size = match usize::try_from(request.page_size) {
             Ok(0) => PAGE.0,
@@ -172,7 +196,9 @@ impl Api {
     }
 
     fn bundles(&self) -> Answer<&dyn BundleAdmin> {
-        self.bundles.as_deref().ok_or_else(|| absent("folder of bundles", "bundles cannot be listed or changed"))
+        self.bundles
+            .as_deref()
+            .ok_or_else(|| absent("folder of bundles", "bundles cannot be listed or changed"))
     }
 }
 
@@ -185,7 +211,12 @@ fn at_most(field: &'static str, length: usize) -> Answer<()> {
         true => Ok(()),
         false => {
             let message = format!("{field} holds {length} entries, the most is {MAX_IDS}");
-            Err(ApiError::about(Code::ResourceExhausted, message, field, format!("must hold at most {MAX_IDS} entries")))
+            Err(ApiError::about(
+                Code::ResourceExhausted,
+                message,
+                field,
+                format!("must hold at most {MAX_IDS} entries"),
+            ))
         }
     }
 }
@@ -203,7 +234,7 @@ impl From<AdminError> for ApiError {
             AdminError::NotFound(_) => Self::new(Code::NotFound, message),
             AdminError::InvalidVersion(rule) => Self::about(Code::InvalidArgument, message, "version", rule),
             AdminError::Refused(_) => Self::new(Code::FailedPrecondition, message),
-            AdminError::Failed(_) => Self::new(Code::Internal, message),
+            AdminError::Failed(_) => Self::defect(message),
         }
     }
 }

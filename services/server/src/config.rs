@@ -86,7 +86,7 @@ impl ServerConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
-            in_flight: 256,
+            in_flight: 64,
             connections: 4_096,
             streams_per_connection: 256,
             message_bytes: 4 << 20,

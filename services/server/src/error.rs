@@ -34,6 +34,9 @@ pub enum Code {
     Unavailable = 14,
 }
 
+/// How the message of a defect begins.
+const DEFECT: &str = "defect: ";
+
 /// Why a call fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.name())]
@@ -78,10 +81,10 @@ impl Code {
         }
     }
 
-    /// What a status of tonic's own making comes to. It says OUT_OF_RANGE of a message that is too large, and
-    /// CANCELLED of a client that went away; any other code that is not ours is a defect.
-    pub fn of_grpc(code: tonic::Code) -> Self {
-        match code {
+    /// What a status comes to that tonic made in its own words: OUT_OF_RANGE of a message too large, INTERNAL of one
+    /// that it cannot read, CANCELLED of a client that went away.
+    pub fn of_grpc(status: &tonic::Status) -> Self {
+        match status.code() {
             tonic::Code::Ok => Self::Ok,
             tonic::Code::InvalidArgument => Self::InvalidArgument,
             tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Self::DeadlineExceeded,
@@ -90,6 +93,7 @@ impl Code {
             tonic::Code::FailedPrecondition => Self::FailedPrecondition,
             tonic::Code::Unimplemented => Self::Unimplemented,
             tonic::Code::Unavailable => Self::Unavailable,
+            tonic::Code::Internal if !status.message().starts_with(DEFECT) => Self::InvalidArgument,
             _ => Self::Internal,
         }
     }
@@ -103,8 +107,18 @@ impl ApiError {
         Self { code, message: message.into(), violations: Vec::new() }
     }
 
+    /// A failure that is a defect of the service.
+    pub fn defect(message: impl std::fmt::Display) -> Self {
+        Self::new(Code::Internal, format!("{DEFECT}{message}"))
+    }
+
     /// A failure about one field.
-    pub fn about(code: Code, message: impl Into<String>, field: impl Into<String>, rule: impl Into<String>) -> Self {
+    pub fn about(
+        code: Code,
+        message: impl Into<String>,
+        field: impl Into<String>,
+        rule: impl Into<String>,
+    ) -> Self {
         Self { code, message: message.into(), violations: vec![FieldError::new(field, rule)] }
     }
 
@@ -141,7 +155,8 @@ impl From<ApiError> for tonic::Status {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = self.to_json().to_string();
-        let mut response = (self.code.http(), [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let mut response =
+            (self.code.http(), [(header::CONTENT_TYPE, "application/json")], body).into_response();
         response.extensions_mut().insert(self.code);
         response
     }
@@ -161,11 +176,14 @@ impl From<RecommendError> for ApiError {
             RecommendError::Unimplemented { field } => {
                 Self::about(Code::Unimplemented, message, field, "does not act in this version")
             }
-            RecommendError::TooLarge { field, limit, .. } => {
-                Self::about(Code::ResourceExhausted, message, field, format!("must hold at most {limit} entries"))
-            }
+            RecommendError::TooLarge { field, limit, .. } => Self::about(
+                Code::ResourceExhausted,
+                message,
+                field,
+                format!("must hold at most {limit} entries"),
+            ),
             RecommendError::DeadlineExceeded { .. } => Self::new(Code::DeadlineExceeded, message),
-            _ => Self::new(Code::Internal, message),
+            other => Self::defect(other),
         }
     }
 }
@@ -174,7 +192,7 @@ impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Item(error) => error.into(),
-            other => Self::new(Code::Internal, other.to_string()),
+            other => Self::defect(other),
         }
     }
 }
@@ -183,8 +201,7 @@ impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         let code = match error {
             WriteError::Unavailable { .. } => Code::Unavailable,
-            WriteError::Full => Code::ResourceExhausted,
-            WriteError::TooLarge { .. } => Code::ResourceExhausted,
+            WriteError::Full | WriteError::TooLarge { .. } => Code::ResourceExhausted,
         };
         Self::new(code, error.to_string())
     }
@@ -210,7 +227,7 @@ mod tests {
     fn numbers_are_those_of_grpc() {
         for code in ALL {
             let grpc = tonic::Code::from_i32(code as i32);
-            assert_eq!(Code::of_grpc(grpc), code);
+            assert_eq!(Code::of_grpc(&tonic::Status::new(grpc, DEFECT)), code);
             // tonic prints `InvalidArgument`, the specification INVALID_ARGUMENT.
             assert_eq!(format!("{grpc:?}").to_uppercase(), code.name().replace('_', ""));
         }
@@ -227,6 +244,9 @@ mod tests {
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert_eq!(status.message(), "page_size: must not be negative, is -1");
         let violations = status.get_details_bad_request().unwrap().field_violations;
-        assert_eq!((&*violations[0].field, &*violations[0].description), ("page_size", "must not be negative, is -1"));
+        assert_eq!(
+            (&*violations[0].field, &*violations[0].description),
+            ("page_size", "must not be negative, is -1")
+        );
     }
 }

@@ -72,7 +72,10 @@ impl CatalogService for Api {
         answer(self.get_item(request.into_inner()))
     }
 
-    async fn list(&self, request: Request<v1::ListItemsRequest>) -> Result<Response<v1::ListItemsResponse>, Status> {
+    async fn list(
+        &self,
+        request: Request<v1::ListItemsRequest>,
+    ) -> Result<Response<v1::ListItemsResponse>, Status> {
         answer(self.list_items(request.into_inner()))
     }
 }

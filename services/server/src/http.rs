@@ -14,31 +14,55 @@ use endcap_proto::v1;
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{ApiError, Code, api::Api, json, limits::{self, Deadline}, service::Readiness};
+use crate::{
+    ApiError, Code,
+    api::Api,
+    json,
+    limits::{self, Deadline},
+    service::Readiness,
+};
 
 /// The methods of the contract.
 pub(crate) fn methods() -> Router<Api> {
     Router::new()
         .route("/v1/recommend", post(recommend))
-        .route("/v1/events:write", post(async |State(api): State<Api>, request: Request| {
-            answer(api.write_events(body(&api, request).await?).await)
-        }))
-        .route("/v1/events:purge", post(async |State(api): State<Api>, request: Request| {
-            answer(api.purge_events(body(&api, request).await?))
-        }))
-        .route("/v1/items:upsert", post(async |State(api): State<Api>, request: Request| {
-            answer(api.upsert_items(body(&api, request).await?).await)
-        }))
-        .route("/v1/items:delete", post(async |State(api): State<Api>, request: Request| {
-            answer(api.delete_items(body(&api, request).await?).await)
-        }))
-        .route("/v1/items/{id}", get(async |State(api): State<Api>, Path(item_id): Path<String>| {
-            answer(api.get_item(v1::GetItemRequest { item_id }))
-        }))
+        .route(
+            "/v1/events:write",
+            post(async |State(api): State<Api>, request: Request| {
+                answer(api.write_events(body(&api, request).await?).await)
+            }),
+        )
+        .route(
+            "/v1/events:purge",
+            post(async |State(api): State<Api>, request: Request| {
+                answer(api.purge_events(body(&api, request).await?))
+            }),
+        )
+        .route(
+            "/v1/items:upsert",
+            post(async |State(api): State<Api>, request: Request| {
+                answer(api.upsert_items(body(&api, request).await?).await)
+            }),
+        )
+        .route(
+            "/v1/items:delete",
+            post(async |State(api): State<Api>, request: Request| {
+                answer(api.delete_items(body(&api, request).await?).await)
+            }),
+        )
+        .route(
+            "/v1/items/{id}",
+            get(async |State(api): State<Api>, Path(item_id): Path<String>| {
+                answer(api.get_item(v1::GetItemRequest { item_id }))
+            }),
+        )
         .route("/v1/items", get(list_items))
         .route("/v1/bundles", get(async |State(api): State<Api>| answer(api.list_bundles().await)))
         .route("/v1/bundles/{version}", post(activate_bundle))
-        .route("/v1/bundles:rollback", post(async |State(api): State<Api>| answer(api.rollback_bundle().await)))
+        .route(
+            "/v1/bundles:rollback",
+            post(async |State(api): State<Api>| answer(api.rollback_bundle().await)),
+        )
         .route("/v1/status", get(async |State(api): State<Api>| answer(Ok(api.status()))))
 }
 
@@ -53,16 +77,16 @@ pub(crate) fn probes(readiness: Readiness) -> Router<Api> {
             }
         }
     };
-    Router::new()
-        .route("/healthz", get(async || "alive\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(async |State(api): State<Api>| match api.metrics.expose() {
+    Router::new().route("/healthz", get(async || "alive\n")).route("/readyz", get(ready)).route(
+        "/metrics",
+        get(async |State(api): State<Api>| match api.metrics.expose() {
             Ok(page) => {
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 ([(header::CONTENT_TYPE, content_type)], page).into_response()
             }
-            Err(error) => ApiError::new(Code::Internal, error.to_string()).into_response(),
-        }))
+            Err(error) => ApiError::defect(error).into_response(),
+        }),
+    )
 }
 
 /// What no route takes.
@@ -108,8 +132,9 @@ async fn list_items(
     State(api): State<Api>,
     parameters: Result<Query<ListParameters>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(ListParameters { page_size, page_token, filter }) = parameters
-        .map_err(|error| ApiError::about(Code::InvalidArgument, error.body_text(), "query", error.body_text()))?;
+    let Query(ListParameters { page_size, page_token, filter }) = parameters.map_err(|error| {
+        ApiError::about(Code::InvalidArgument, error.body_text(), "query", error.body_text())
+    })?;
     answer(api.list_items(v1::ListItemsRequest { page_size, page_token, filter }))
 }
 
@@ -119,7 +144,9 @@ async fn activate_bundle(State(api): State<Api>, Path(path): Path<String>) -> Re
         Some(version) => {
             answer(api.activate_bundle(v1::ActivateBundleRequest { version: version.to_owned() }).await)
         }
-        None => Err(ApiError::new(Code::NotFound, format!("/v1/bundles/{path}: only {path}:activate is there"))),
+        None => {
+            Err(ApiError::new(Code::NotFound, format!("/v1/bundles/{path}: only {path}:activate is there")))
+        }
     }
 }
 
@@ -135,10 +162,11 @@ fn answer<T: Serialize>(answer: Result<T, ApiError>) -> Result<Response, ApiErro
 fn ok<T: Serialize>(message: &T) -> Response {
     match serde_json::to_vec(message) {
         Ok(body) => {
-            let mut response = ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
+            let mut response =
+                ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
             response.extensions_mut().insert(Code::Ok);
             response
         }
-        Err(error) => ApiError::new(Code::Internal, error.to_string()).into_response(),
+        Err(error) => ApiError::defect(error).into_response(),
     }
 }

@@ -82,9 +82,6 @@ mod tests {
             field(r#"{"recentEvents": [{}, {"type": "licked"}]}"#),
             (Code::InvalidArgument, "recentEvents[1].type".into())
         );
-        assert_eq!(
-            field(r#"{"context": {"colour": 1}}"#),
-            (Code::InvalidArgument, "context.colour".into())
-        );
+        assert_eq!(field(r#"{"context": {"colour": 1}}"#), (Code::InvalidArgument, "context.colour".into()));
     }
 }

@@ -19,7 +19,5 @@ mod service;
 
 pub use config::{InvalidConfig, LimitsConfig, ServerConfig};
 pub use error::{ApiError, Code};
-pub use ports::{
-    AdminError, BundleAdmin, EventWriter, ItemWriter, StreamReport, StreamStatus, WriteError,
-};
+pub use ports::{AdminError, BundleAdmin, EventWriter, ItemWriter, StreamReport, StreamStatus, WriteError};
 pub use service::{Error, Handle, Options, Service};

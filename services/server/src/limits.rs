@@ -6,6 +6,7 @@
 //! the answer has gone out.
 
 use std::{
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -91,11 +93,12 @@ impl Limits {
         let deadline = begun + timeout;
         request.extensions_mut().insert(Deadline(deadline));
         limits.metrics.begin();
-        let answered = tokio::time::timeout_at(deadline.into(), next.run(request)).await;
-        let response = answered.unwrap_or_else(|_| {
-            let message = format!("no answer within {timeout:?}");
-            fail(ApiError::new(Code::DeadlineExceeded, message), is_grpc)
-        });
+        let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let response = match tokio::time::timeout_at(deadline.into(), answering).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => fail(ApiError::defect(format!("{} panicked", method.0)), is_grpc),
+            Err(_) => fail(ApiError::new(Code::DeadlineExceeded, format!("no answer within {timeout:?}")), is_grpc),
+        };
         let (response, code) = with_our_code(response);
         limits.metrics.end(method, code, begun.elapsed());
         response.map(|body| Body::new(Admitted { body, _permit: permit }))
@@ -127,7 +130,7 @@ fn with_our_code(response: Response) -> (Response, Code) {
             (response, code)
         }
         Some(status) => {
-            let code = Code::of_grpc(status.code());
+            let code = Code::of_grpc(status);
             if code as i32 == status.code() as i32 {
                 return (response, code);
             }
@@ -224,9 +227,10 @@ impl HttpBody for Admitted {
 pub(crate) async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     match http_body_util::Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(ApiError::new(Code::ResourceExhausted, format!("the message is larger than {limit} bytes, the most")))
-        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::new(
+            Code::ResourceExhausted,
+            format!("the message is larger than {limit} bytes, the most"),
+        )),
         Err(error) => Err(ApiError::new(Code::InvalidArgument, format!("the body broke off: {error}"))),
     }
 }

@@ -21,7 +21,8 @@ use crate::{Code, StreamStatus};
 
 /// Seconds, by factors of 2: 62.5 µs to 2 s.
 const LATENCIES: [f64; 16] = [
-    62.5e-6, 125e-6, 250e-6, 500e-6, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3, 64e-3, 125e-3, 250e-3, 500e-3, 1.0, 2.0,
+    62.5e-6, 125e-6, 250e-6, 500e-6, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3, 64e-3, 125e-3, 250e-3, 500e-3,
+    1.0, 2.0,
 ];
 
 /// The metrics of one service.
@@ -93,8 +94,16 @@ impl Metrics {
             metrics.latencies.clone(),
         );
         registry.register("requests_in_flight", "Requests being answered now", metrics.in_flight.clone());
-        registry.register("requests_shed", "Requests refused because too many were in flight", metrics.shed.clone());
-        registry.register("recommend_stage_seconds", "Time in each stage of Recommend", metrics.stages.clone());
+        registry.register(
+            "requests_shed",
+            "Requests refused because too many were in flight",
+            metrics.shed.clone(),
+        );
+        registry.register(
+            "recommend_stage_seconds",
+            "Time in each stage of Recommend",
+            metrics.stages.clone(),
+        );
         registry.register(
             "recommend_degraded",
             "Slates made without a stage that failed, by stage",
@@ -110,8 +119,16 @@ impl Metrics {
             "Impressions lost because their queue was full",
             metrics.impressions_lost.clone(),
         );
-        registry.register("events_written", "Events that EventService.Write handed to the broker", metrics.events_written.clone());
-        registry.register("items_changed", "Items upserted or deleted through CatalogService", metrics.items_changed.clone());
+        registry.register(
+            "events_written",
+            "Events that EventService.Write handed to the broker",
+            metrics.events_written.clone(),
+        );
+        registry.register(
+            "items_changed",
+            "Items upserted or deleted through CatalogService",
+            metrics.items_changed.clone(),
+        );
         registry.register_collector(Box::new(Catalogue(recommender)));
         if let Some(stream) = stream {
             registry.register_collector(Box::new(Stream(stream)));
@@ -194,7 +211,12 @@ impl Collector for Catalogue {
         gauge(&mut encoder, "live_items", "Items changed since the bundle was made", status.live_items)?;
         let info = prometheus_client::metrics::info::Info::new([("version", status.bundle_version)]);
         let help = "The bundle that serves";
-        info.encode(encoder.encode_descriptor("bundle", help, None, prometheus_client::metrics::MetricType::Info)?)
+        info.encode(encoder.encode_descriptor(
+            "bundle",
+            help,
+            None,
+            prometheus_client::metrics::MetricType::Info,
+        )?)
     }
 }
 
@@ -227,12 +249,22 @@ impl Collector for Stream {
     }
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: usize) -> Result<(), fmt::Error> {
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: usize,
+) -> Result<(), fmt::Error> {
     let kind = prometheus_client::metrics::MetricType::Gauge;
     ConstGauge::new(value as i64).encode(encoder.encode_descriptor(name, help, None, kind)?)
 }
 
-fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), fmt::Error> {
     let kind = prometheus_client::metrics::MetricType::Counter;
     ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, kind)?)
 }

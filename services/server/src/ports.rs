@@ -60,7 +60,9 @@ pub struct StreamReport {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// The broker does not answer.
-    #[error("the broker is not available: {reason}; try again with the same ids: what was written already is known by them")]
+    #[error(
+        "the broker is not available: {reason}; try again with the same ids: what was written already is known by them"
+    )]
     Unavailable {
         /// Why.
         reason: String,

@@ -44,11 +44,8 @@ use tonic::server::NamedService;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    BundleAdmin, EventWriter, InvalidConfig, ItemWriter, ServerConfig, StreamStatus,
-    api::Api,
-    http,
-    limits::Limits,
-    metrics::Metrics,
+    BundleAdmin, EventWriter, InvalidConfig, ItemWriter, ServerConfig, StreamStatus, api::Api, http,
+    limits::Limits, metrics::Metrics,
 };
 
 /// What the service needs. Parts that are `None` answer for themselves: UNAVAILABLE, and why.
@@ -152,7 +149,8 @@ impl Options {
         let Self { config, recommender, events, items, bundles, stream, clock } = self;
         config.validate()?;
         let listener = listen(&config).await?;
-        let address = listener.local_addr().map_err(|source| Error::Bind { address: config.address, source })?;
+        let address =
+            listener.local_addr().map_err(|source| Error::Bind { address: config.address, source })?;
         let (health, health_server) = tonic_health::server::health_reporter();
         let readiness = Readiness { ready: Arc::default(), health };
         let metrics = Arc::new(Metrics::new(Arc::clone(&recommender), stream.clone()));

@@ -27,6 +27,6 @@ pub use kernels::{bags::Bags, dropout::{Dropout, mix}, pool::Pool};
 pub use ranker::{Head, Ranker, RankerNetwork, RankerWeights, standardise};
 pub use sequences::Sequences;
 pub use parameters::{Group, Init, Spec};
-pub use towers::{Towers, UserInput, word_weight};
+pub use towers::{Towers, UserInput, dot_products, word_weight};
 pub use training::{Batch, Case, Entry, Gradients};
 pub use weights::Weights;

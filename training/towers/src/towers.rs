@@ -251,3 +251,14 @@ fn add(sum: &mut [f32], x: &[f32], scale: f32) {
         *sum += x * scale;
     }
 }
+
+/// `out[u][i] = users[u] · items[i]`: every user's score for every item, before the temperature. `users`:
+/// m × d, `items`: n × d, `out`: m × n; in this thread.
+///
+/// # Panics
+/// When the slices do not fit each other.
+pub fn dot_products(users: &[f32], items: &[f32], d: usize, out: &mut [f32]) {
+    let (m, n) = (users.len() / d, items.len() / d);
+    let (users, items) = (Matrix::new(users, m, d), Matrix::new(items, n, d));
+    matmul(MatrixMut::new(out, m, n), Write::Replace, 1.0, users, items.t());
+}

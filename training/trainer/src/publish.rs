@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     LoadOptions, Progress, RankerTrainConfig, TrainConfig, TrainError, TrainingData, Validation, fit_ranker, fit_towers,
-    rows,
+    rows::{Sampling, assemble},
 };
 
 /// Everything that a training run can be told.
@@ -45,6 +45,8 @@ pub struct PipelineConfig {
     pub validation_share: f64,
     /// Most moments of the validation period whose candidates become rows for the ranker.
     pub ranker_moments: usize,
+    /// Share of the candidates that nothing came of that are kept as rows; they weigh as much more.
+    pub ranker_negatives: f64,
     /// Fit the towers once more on everything, for as many epochs as were best.
     pub refit: bool,
 }
@@ -102,6 +104,7 @@ impl Default for PipelineConfig {
             index: IndexConfig::default(),
             validation_share: 0.1,
             ranker_moments: 3000,
+            ranker_negatives: 0.1,
             refit: true,
         }
     }
@@ -119,7 +122,7 @@ pub fn publish(
     items_offsets: Vec<PartitionOffset>,
     store: &BundleStore,
     created: EventTime,
-    progress: &mut dyn Progress,
+    progress: &mut (dyn Progress + Send),
 ) -> Result<Published, PublishError> {
     let mut stopwatch = Stopwatch::default();
     let options = LoadOptions {
@@ -143,7 +146,12 @@ pub fn publish(
     let fitted = fit_towers(&data, &towers_config, progress)?;
     stopwatch.lap("towers");
 
-    let mut metrics = fitted.report.metrics();
+    let mut metrics = BTreeMap::new();
+    if let Some(validation) = fitted.report.validation {
+        metrics.insert("validation.recall@20".to_owned(), validation.recall_at_20);
+        metrics.insert("validation.ndcg@20".to_owned(), validation.ndcg_at_20);
+    }
+    metrics.insert("towers.epochs".to_owned(), fitted.report.best_epoch as f64);
     let sequences = || data.sequences().iter().map(|(_, sequence)| sequence);
     let early = CountingModels::fit(sequences(), cut.unwrap_or(end), &config.counting)?;
     let towers = Towers::load(fitted.config.clone(), &fitted.weights)?;
@@ -161,10 +169,17 @@ pub fn publish(
     let funnel = Funnel::new(&RecommendConfig::default());
     let replay = Replay::read(dataset)?.before(end);
     let from = cut.unwrap_or(EventTime::MIN);
-    let rows = rows::assemble(&model, &funnel, &replay, from, config.ranker_moments, config.towers.seed);
+    let sampling =
+        Sampling { moments: config.ranker_moments, negatives: config.ranker_negatives, seed: config.towers.seed };
+    let rows = assemble(&model, &funnel, &replay, from, sampling);
     stopwatch.lap("ranker rows");
     let ranker = fit_ranker(&rows, &config.ranker)?;
-    metrics.extend(ranker.report.metrics());
+    for head in &ranker.heads {
+        let name = head.head.as_str();
+        metrics.extend(head.auc.map(|auc| (format!("ranker.{name}.auc"), auc)));
+        metrics.insert(format!("ranker.{name}.log_loss"), head.log_loss);
+        metrics.insert(format!("ranker.{name}.calibration_error"), head.calibration_error);
+    }
     stopwatch.lap("ranker");
 
     let fitted = match cut {

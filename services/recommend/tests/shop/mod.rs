@@ -1,7 +1,7 @@
 //! A small shop for tests: a catalogue, models that were drawn or counted rather than trained, and the seams of the
 //! stream over maps in memory. Also used by the tests of `endcap-server`.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::{
     collections::HashMap,
@@ -16,11 +16,12 @@ use endcap_features::{CounterFeatures, RANK_FEATURES, UserState, Vocabulary, Voc
 use endcap_index::{Index, IndexConfig};
 use endcap_neighbours::{CountingConfig, CountingModels, Interaction};
 use endcap_proto::{
-    Event, EventId, EventItem, EventTime, EventType, Item, ItemId, ItemKey, UserKey, VisitorId, VisitorKey, v1,
+    Event, EventId, EventItem, EventTime, EventType, Item, ItemId, ItemKey, UserKey, VisitorId, VisitorKey,
+    v1,
 };
 use endcap_recommend::{
-    AppliedOffset, Clock, ImpressionSink, ManualClock, Parts, RecommendConfig, Recommender, SinkFull, StateReadError,
-    StateReader, StateSnapshot,
+    AppliedOffset, Clock, ImpressionSink, ManualClock, Parts, RecommendConfig, Recommender, SinkFull,
+    StateReadError, StateReader, StateSnapshot,
 };
 use endcap_towers::{Ranker, RankerConfig, RankerWeights, Towers, TowersConfig, Weights};
 use futures::future::{BoxFuture, FutureExt};
@@ -150,7 +151,8 @@ impl StateReader for States {
             }
             let state = self.states.lock().unwrap().get(&visitor).cloned();
             let consent = state.is_some();
-            let applied: Arc<[_]> = Arc::from([AppliedOffset { topic: "events".into(), partition: 0, offset: 42 }]);
+            let applied: Arc<[_]> =
+                Arc::from([AppliedOffset { topic: "events".into(), partition: 0, offset: 42 }]);
             Ok(StateSnapshot { state: state.unwrap_or_default(), applied, watermark: now(), consent })
         }
         .boxed()

@@ -1,0 +1,93 @@
+//! `endcap train`: towers, counting models, ranker, index → a published bundle.
+
+use std::{path::PathBuf, time::Duration};
+
+use endcap_bundle::BundleStore;
+use endcap_clickstream::{Dataset, split::time_cuts};
+use endcap_recommend::{Clock, SystemClock};
+use endcap_trainer::{EpochReport, PipelineConfig, Progress, Published, StepProgress, publish};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::print;
+use crate::{
+    cli::{Output, TrainArgs},
+    config,
+    exit::Failure,
+};
+
+pub fn run(args: TrainArgs, output: Output) -> Result<(), Failure> {
+    let mut config: PipelineConfig = config::load(args.config.as_deref(), &args.set)?;
+    if let Some(seed) = args.seed {
+        config.towers.seed = seed;
+        config.ranker.seed = seed;
+    }
+    if let Some(threads) = args.threads {
+        config.towers.threads = threads;
+    }
+    if args.dump_config {
+        print!("{}", toml::to_string_pretty(&config).map_err(anyhow::Error::from)?);
+        return Ok(());
+    }
+    let (Some(out), false) = (&args.out, args.data.is_empty()) else {
+        return Err(Failure::Usage("give DIR and --out BUNDLES".into()));
+    };
+    let store = BundleStore::open(out)?;
+    let published = train(&args.data, &config, args.holdout, &store)?;
+    if !args.no_activate {
+        store.activate(&published.version)?;
+    }
+    print(&published, output)?;
+    Ok(())
+}
+
+/// Trains on all but the newest `holdout` share of the events, with a progress bar, and publishes.
+pub fn train(
+    data: &[PathBuf],
+    config: &PipelineConfig,
+    holdout: f64,
+    store: &BundleStore,
+) -> Result<Published, anyhow::Error> {
+    let dataset = Dataset::open_many(data)?;
+    let until = match holdout {
+        0.0 => None,
+        share => time_cuts(&dataset, &[1.0 - share])?.first().copied(),
+    };
+    let mut bar = Bar(ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{prefix} {bar:32} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+    ));
+    let published = publish(&dataset, config, until, Vec::new(), store, SystemClock.now(), &mut bar);
+    bar.0.finish_and_clear();
+    Ok(published?)
+}
+
+/// A bar on a terminal, a line an epoch elsewhere.
+struct Bar(ProgressBar);
+
+impl Progress for Bar {
+    fn step(&mut self, step: &StepProgress) {
+        self.0.set_length((step.epochs * step.steps) as u64);
+        self.0.set_position(((step.epoch - 1) * step.steps + step.step) as u64);
+        self.0.set_prefix(format!("epoch {:>2}", step.epoch));
+        self.0.set_message(format!(
+            "{:.0} positions/s, loss {:.3}, at most {} s left",
+            step.positions_per_second,
+            step.loss,
+            Duration::as_secs(&step.eta)
+        ));
+    }
+
+    fn epoch(&mut self, epoch: &EpochReport) {
+        let validation = epoch.validation.map_or_else(String::new, |found| {
+            format!(", validation recall@20 {:.4}, ndcg@20 {:.4}", found.recall_at_20, found.ndcg_at_20)
+        });
+        let line = format!(
+            "epoch {:>2}: loss {:.4}{validation}, {:.0} positions/s, {:.1} s",
+            epoch.epoch, epoch.loss, epoch.positions_per_second, epoch.seconds
+        );
+        if self.0.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            self.0.println(line);
+        }
+    }
+}

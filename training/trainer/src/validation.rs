@@ -1,0 +1,197 @@
+//! Validation: what is held out, and how well the towers find it among all items.
+
+use std::ops::Range;
+
+use endcap_clickstream::TimeKind;
+use endcap_features::gap_bucket;
+use endcap_proto::EventType;
+use endcap_towers::{Towers, TowersError, UserInput, dot_products, mix};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{TrainConfig, TrainingData, Validation};
+
+/// How well held-out events were found, among all items.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ValidationReport {
+    /// Held-out events asked for.
+    pub cases: usize,
+    /// Share of them among the best 20. Ties count against us.
+    pub recall_at_20: f64,
+    /// Mean of `1 / log2(rank + 1)`, 0 beyond rank 20 (one relevant item each; Järvelin & Kekäläinen 2002).
+    pub ndcg_at_20: f64,
+}
+
+/// What may be learnt from, and what is held out of it.
+pub(crate) struct HeldOut {
+    /// The part of each visitor's interactions that may be learnt from.
+    pub(crate) learnt: Vec<Range<u32>>,
+    cases: Vec<HeldOutCase>,
+    /// Whether what a visitor has met is no answer: where visitors hardly ever come back to an item.
+    mask_seen: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HeldOutCase {
+    /// The visitor's first interaction.
+    first: u32,
+    /// The interaction asked for.
+    target: u32,
+}
+
+const TOP: usize = 20;
+/// Cases scored at a time.
+const CHUNK: usize = 32;
+/// Visitors who come back to fewer of their items than this are not shown them again.
+const REPEATS: f64 = 0.02;
+
+impl HeldOut {
+    pub(crate) fn new(data: &TrainingData, config: &TrainConfig) -> Self {
+        let interactions = data.sequences().interactions();
+        let ordinal = data.time_kind() == TimeKind::Ordinal || !data.is_ordered();
+        let visitors: Vec<Range<u32>> = data.visitors().map(|range| range.start as u32..range.end as u32).collect();
+        let mut cases = Vec::new();
+        let learnt: Vec<Range<u32>> = match config.validation {
+            Validation::None => visitors,
+            Validation::Newest { share } if !ordinal => {
+                let mut times: Vec<_> = interactions.iter().map(|interaction| interaction.time).collect();
+                let cut = (((1.0 - share) * times.len() as f64) as usize).min(times.len() - 1);
+                let cut = *times.select_nth_unstable(cut).1;
+                let split = |visitor: Range<u32>| {
+                    let sequence = &interactions[visitor.start as usize..visitor.end as usize];
+                    let end = visitor.start + sequence.partition_point(|i| i.time < cut) as u32;
+                    cases.extend((end..visitor.end).map(|target| HeldOutCase { first: visitor.start, target }));
+                    visitor.start..end
+                };
+                visitors.into_iter().map(split).collect()
+            }
+            Validation::Newest { .. } | Validation::LastEvent => {
+                let split = |visitor: Range<u32>| {
+                    if visitor.len() < 2 {
+                        return visitor;
+                    }
+                    let end = visitor.end - 1;
+                    cases.push(HeldOutCase { first: visitor.start, target: end });
+                    visitor.start..end
+                };
+                visitors.into_iter().map(split).collect()
+            }
+        };
+        // Somebody without a history is not what the towers are for.
+        cases.retain(|case| interactions[case.first as usize].time < interactions[case.target as usize].time);
+        cases.sort_by_cached_key(|case| mix(u64::from(case.target)));
+        cases.truncate(config.validation_cases);
+        cases.sort_unstable_by_key(|case| case.target);
+        Self { mask_seen: repeats(data, &learnt) < REPEATS, learnt, cases }
+    }
+
+    /// How often each item is met in what may be learnt from.
+    pub(crate) fn counts(&self, data: &TrainingData) -> Vec<u32> {
+        let mut counts = vec![0; data.item_features().len()];
+        for visitor in &self.learnt {
+            for &item in &data.items()[visitor.start as usize..visitor.end as usize] {
+                counts[item as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    /// Whether nothing is held out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cases.is_empty()
+    }
+
+    /// How well the towers find what is held out.
+    pub(crate) fn validate(&self, data: &TrainingData, towers: &Towers) -> Result<ValidationReport, TowersError> {
+        let items = towers.item_vectors(data.item_features())?;
+        let ranks = self.cases.par_chunks(CHUNK).map(|cases| self.ranks(data, towers, &items, cases));
+        let ranks: Vec<usize> = ranks.collect::<Result<Vec<_>, _>>()?.concat();
+        let found = || ranks.iter().filter(|&&rank| rank <= TOP);
+        let n = ranks.len().max(1) as f64;
+        Ok(ValidationReport {
+            cases: ranks.len(),
+            recall_at_20: found().count() as f64 / n,
+            ndcg_at_20: found().map(|&rank| 1.0 / (rank as f64 + 1.0).log2()).sum::<f64>() / n,
+        })
+    }
+
+    /// The rank of each case's target, from 1.
+    fn ranks(
+        &self,
+        data: &TrainingData,
+        towers: &Towers,
+        items: &[f32],
+        cases: &[HeldOutCase],
+    ) -> Result<Vec<usize>, TowersError> {
+        let d = towers.dim();
+        let interactions = data.sequences().interactions();
+        let seen: Vec<Range<usize>> = cases
+            .iter()
+            .map(|case| {
+                let (first, target) = (case.first as usize, case.target as usize);
+                let time = interactions[target].time;
+                let before = interactions[first..target].partition_point(|i| i.time < time);
+                first..first + before
+            })
+            .collect();
+        let histories: Vec<History<'_>> = seen
+            .iter()
+            .zip(cases)
+            .map(|(seen, case)| {
+                let read = seen.end.saturating_sub(towers.length()).max(seen.start)..seen.end;
+                let next = |i: usize| if i + 1 < seen.end { i + 1 } else { case.target as usize };
+                let gap = |i: usize| interactions[next(i)].time.millis_since(interactions[i].time);
+                History {
+                    items: read.clone().map(|i| &items[data.items()[i] as usize * d..][..d]).collect(),
+                    event_types: read.clone().map(|i| interactions[i].event_type).collect(),
+                    gap_buckets: read.map(|i| gap_bucket(gap(i))).collect(),
+                }
+            })
+            .collect();
+        let inputs: Vec<UserInput<'_>> = histories.iter().map(History::input).collect();
+        let users = towers.user_vectors(&inputs)?;
+        let n = items.len() / d;
+        let mut scores = vec![0.0; cases.len() * n];
+        dot_products(&users, items, d, &mut scores);
+        let ranks = scores.chunks_exact_mut(n).zip(cases).zip(&seen).map(|((scores, case), seen)| {
+            let target = data.items()[case.target as usize] as usize;
+            let score = scores[target];
+            if self.mask_seen {
+                for &item in &data.items()[seen.clone()] {
+                    scores[item as usize] = f32::NEG_INFINITY;
+                }
+            }
+            // One who ties is ahead of us, and so is a score that is no number.
+            1 + scores.iter().enumerate().filter(|&(item, &other)| item != target && !(other < score)).count()
+        });
+        Ok(ranks.collect())
+    }
+}
+
+/// A history as the user tower reads it.
+struct History<'a> {
+    items: Vec<&'a [f32]>,
+    event_types: Vec<EventType>,
+    gap_buckets: Vec<u8>,
+}
+
+impl History<'_> {
+    fn input(&self) -> UserInput<'_> {
+        UserInput { items: &self.items, event_types: &self.event_types, gap_buckets: &self.gap_buckets }
+    }
+}
+
+/// Share of the interactions with an item that the visitor had met before.
+fn repeats(data: &TrainingData, visitors: &[Range<u32>]) -> f64 {
+    let (mut all, mut distinct) = (0, 0);
+    let mut items = Vec::new();
+    for visitor in visitors {
+        items.clear();
+        items.extend_from_slice(&data.items()[visitor.start as usize..visitor.end as usize]);
+        all += items.len();
+        items.sort_unstable();
+        items.dedup();
+        distinct += items.len();
+    }
+    (all - distinct) as f64 / all.max(1) as f64
+}
