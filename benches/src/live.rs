@@ -90,7 +90,7 @@ async fn applied(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
         let dir = tempfile::tempdir()?;
         let start = ProcessTime::now();
         let (live, store) = Live::start(&config, dir.path())?;
-        ensure!(live.handle.caught_up().await, "the consumer ended before it was done");
+        live.caught_up().await?;
         let status = live.handle.status();
         live.stop().await?;
         ours.push(EVENTS as f64 / start.elapsed().as_secs_f64());
@@ -131,6 +131,14 @@ impl Live {
         let drain = CancellationToken::new();
         let running = tokio::spawn(service.run(drain.clone()));
         Ok((Self { handle, drain, running }, store))
+    }
+
+    /// Waits until what is in the topic has been applied.
+    async fn caught_up(&self) -> anyhow::Result<()> {
+        let caught_up = tokio::time::timeout(Duration::from_secs(60), self.handle.caught_up()).await;
+        let late = || format!("not caught up after 60 s: {:?}", self.handle.status());
+        ensure!(caught_up.with_context(late)?, "the consumer ended");
+        Ok(())
     }
 
     /// Waits until readers see what lies there.
@@ -195,7 +203,7 @@ async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
     let config = broker.topics("visible").await?;
     let dir = tempfile::tempdir()?;
     let (live, store) = Live::start(&config, dir.path())?;
-    ensure!(live.handle.caught_up().await, "the consumer ended");
+    live.caught_up().await?;
     let sink: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&config)?);
     let producer = EventProducer::new(sink, &*config.topics.events);
 

@@ -17,8 +17,8 @@ use std::{
 };
 
 use endcap_live::{
-    DeadLetters, EventSink, KafkaConfig, KafkaSink, KafkaSource, Message, MockBroker, StateStore, StoreConfig, Topics,
-    consumer, kafka::create_topics,
+    DeadLetters, EventSink, KafkaConfig, KafkaSink, KafkaSource, Message, MockBroker, StateStore,
+    StoreConfig, Topics, consumer, kafka::create_topics,
 };
 use endcap_proto::{EventTime, VisitorKey, v1};
 use endcap_recommend::StateReader;
@@ -76,7 +76,10 @@ fn event(i: usize, visitor: usize, time: EventTime) -> v1::Event {
         items: vec![v1::EventItem { item_id: format!("item-{:08}", i % 50_000), ..Default::default() }],
         page_categories: vec!["Shoes > Boots > Winter".to_owned()],
         placement: "product-page".to_owned(),
-        attributes: BTreeMap::from([("user_agent".to_owned(), "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko".to_owned())]),
+        attributes: BTreeMap::from([(
+            "user_agent".to_owned(),
+            "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko".to_owned(),
+        )]),
         consent: true,
         ..Default::default()
     }
@@ -117,7 +120,12 @@ async fn visible(config: &KafkaConfig, count: usize) -> Result<()> {
         let message = message(config, &event);
         let sent = Instant::now();
         sink.send(message, Box::new(|result| drop(result.map_err(|error| eprintln!("{error}")))));
-        while running.store.read(visitor, None, None).now_or_never().is_none_or(|read| read.is_ok_and(|at| at.state.is_empty())) {
+        while running
+            .store
+            .read(visitor, None, None)
+            .now_or_never()
+            .is_none_or(|read| read.is_ok_and(|at| at.state.is_empty()))
+        {
             if sent.elapsed() > Duration::from_secs(10) {
                 return Err("an event was not visible after 10 s".into());
             }
@@ -133,7 +141,13 @@ async fn visible(config: &KafkaConfig, count: usize) -> Result<()> {
     for (what, times) in [("bare consumer has it", &mut theirs), ("visible in the state", &mut ours)] {
         times.sort();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-        println!("{what}: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, of {}", at(0.5), at(0.9), at(0.99), times.len());
+        println!(
+            "{what}: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, of {}",
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            times.len()
+        );
     }
     println!(
         "fetch_wait_ms {}: CPU {:.0} % of a core under this load, {:.1} % idle (both consumers)",
@@ -190,7 +204,11 @@ async fn applied(config: &KafkaConfig, count: usize) -> Result<()> {
         running.stop().await?;
         let ours = (cpu_seconds() - cpu, wall);
         let rate = |(cpu, wall): (f64, Duration)| {
-            format!("{:.2} µs CPU an event, {:.0} k/s wall", cpu * 1e6 / count as f64, count as f64 / wall.as_secs_f64() / 1e3)
+            format!(
+                "{:.2} µs CPU an event, {:.0} k/s wall",
+                cpu * 1e6 / count as f64,
+                count as f64 / wall.as_secs_f64() / 1e3
+            )
         };
         println!("round {round}: bare {}", rate(theirs));
         println!(
@@ -215,9 +233,11 @@ struct Running {
 impl Running {
     fn start(config: &KafkaConfig, dir: &std::path::Path) -> Result<Self> {
         let (store, writer) = StateStore::open(dir, TOPIC, &StoreConfig::default())?;
-        let dead_letters = DeadLetters::new(Arc::new(KafkaSink::patient(config)?), config.topics.dead_letters.as_str());
+        let dead_letters =
+            DeadLetters::new(Arc::new(KafkaSink::patient(config)?), config.topics.dead_letters.as_str());
         let source = Box::new(KafkaSource::new(config, &config.topics.events)?);
-        let options = consumer::Options { source, writer, dead_letters, config: consumer::ConsumerConfig::default() };
+        let options =
+            consumer::Options { source, writer, dead_letters, config: consumer::ConsumerConfig::default() };
         let (service, handle) = consumer::Service::new(options);
         let drain = CancellationToken::new();
         let task = tokio::spawn(service.run(drain.clone()));
@@ -249,7 +269,8 @@ fn bare(config: &KafkaConfig) -> Result<BaseConsumer> {
 /// User and system time of this process, all threads.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> = stat.rsplit(") ").next().unwrap_or_default().split(' ').map(|x| x.parse().unwrap_or(0.0)).collect();
+    let fields: Vec<f64> =
+        stat.rsplit(") ").next().unwrap_or_default().split(' ').map(|x| x.parse().unwrap_or(0.0)).collect();
     // Fields 14 and 15 of proc(5), in hundredths of a second; two lie before the parenthesis.
     fields.get(11).zip(fields.get(12)).map_or(0.0, |(user, system)| (user + system) / 100.0)
 }

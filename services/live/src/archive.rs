@@ -144,8 +144,14 @@ impl Options {
     ///
     /// # Errors
     /// When a property or secret cannot be used.
-    pub fn from_kafka(kafka: &KafkaConfig, dir: impl Into<PathBuf>, config: ArchiveConfig) -> Result<Self, ConfigError> {
-        let source = |topic: &str| KafkaSource::new(kafka, topic).map(|source| Box::new(source) as Box<dyn EventSource>);
+    pub fn from_kafka(
+        kafka: &KafkaConfig,
+        dir: impl Into<PathBuf>,
+        config: ArchiveConfig,
+    ) -> Result<Self, ConfigError> {
+        let source = |topic: &str| {
+            KafkaSource::new(kafka, topic).map(|source| Box::new(source) as Box<dyn EventSource>)
+        };
         Ok(Self {
             dir: dir.into(),
             events: source(&kafka.topics.events)?,
@@ -175,9 +181,17 @@ impl Service {
         let _lock = prepare(&dir, events.topic())?;
         // The first to fail stops the others.
         let stop = drain.child_token();
-        let duty = |source| Duty { source, stop: stop.clone(), until_end, config: config.clone(), status: status.clone() };
+        let _ends = stop.clone().drop_guard();
+        let duty = |source| Duty {
+            source,
+            stop: stop.clone(),
+            until_end,
+            config: config.clone(),
+            status: status.clone(),
+        };
         let (events, impressions, items) = (duty(events), duty(impressions), duty(items));
-        let (event_dir, impression_dir, items_path) = (dir.join("events"), dir.join("impressions"), dir.join("items.arrow"));
+        let (event_dir, impression_dir, items_path) =
+            (dir.join("events"), dir.join("impressions"), dir.join("items.arrow"));
         let tasks = [
             tokio::task::spawn_blocking(move || roll::archive::<Event>(events, event_dir)),
             tokio::task::spawn_blocking(move || roll::archive::<v1::Impression>(impressions, impression_dir)),
@@ -232,7 +246,7 @@ impl Handle {
 
 impl Default for ArchiveConfig {
     fn default() -> Self {
-        Self { roll_records: 500_000, roll_interval_ms: 600_000, ahead_at_most_ms: 600_000 }
+        Self { roll_records: 500_000, roll_interval_ms: 3_600_000, ahead_at_most_ms: 600_000 }
     }
 }
 

@@ -166,7 +166,11 @@ impl KafkaConfig {
         let topics = self.topics.named();
         for (i, (field, topic)) in topics.iter().enumerate() {
             let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || matches!(*topic, "." | "..") {
+            if topic.is_empty()
+                || topic.len() > 249
+                || !topic.chars().all(legal)
+                || matches!(*topic, "." | "..")
+            {
                 let rule = format!("must be 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', is {topic:?}");
                 return refuse(&format!("topics.{field}"), &rule);
             }
@@ -259,7 +263,9 @@ const HIDDEN: &str = "(hidden)";
 impl Properties {
     /// Name and value, where the value may be shown.
     fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), if is_secret(name) { HIDDEN } else { value.as_str() }))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), if is_secret(name) { HIDDEN } else { value.as_str() }))
     }
 }
 

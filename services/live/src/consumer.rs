@@ -25,10 +25,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DeadLetterCounts, DeadLetters, EventSource, Outcome, PartitionBounds, PartitionOffset, Place, Record, SourceError,
-    StateStore, StateWriter, StoreError,
-    decode::decode_event_on_time,
-    source::reach,
+    DeadLetterCounts, DeadLetters, EventSource, Outcome, PartitionBounds, PartitionOffset, Place, Record,
+    SourceError, StateStore, StateWriter, StoreError, decode::decode_event_on_time, source::reach,
 };
 
 /// How events are taken in.
@@ -174,8 +172,8 @@ const WAIT: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(500);
 /// Dead letters on their way at most before reading waits for them.
 const LETTERS_ON_THEIR_WAY: u64 = 20_000;
-/// How long reading or a flush waits for dead letters; they are given up before (`background_timeout_ms`).
-const LETTERS_WAIT: Duration = Duration::from_secs(600);
+/// How long a shutdown waits for dead letters; after that it leaves their offsets unwritten.
+const LETTERS_PATIENCE: Duration = Duration::from_secs(10);
 
 // === impl Service ===
 
@@ -198,6 +196,9 @@ impl Service {
     /// # Errors
     /// When the topic cannot be read or the state cannot be kept.
     pub async fn run(self, drain: CancellationToken) -> Result<(), Error> {
+        // A future that is dropped ends its thread, too.
+        let drain = drain.child_token();
+        let _ends = drain.clone().drop_guard();
         let consuming = tokio::task::spawn_blocking(move || self.consume(&drain));
         consuming.await.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))
     }
@@ -212,10 +213,11 @@ impl Service {
         let Some(bounds) = reach(source, drain, &mut waiting)? else { return Ok(()) };
         let from = self.begin_at(&bounds)?;
         self.options.source.assign(&from)?;
-        let goal: Vec<_> = bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.end }).collect();
+        let goal: Vec<_> =
+            bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.end }).collect();
         let mut flushed = Instant::now();
         let mut looked = flushed;
-        self.look();
+        self.look(drain);
         self.publish(&goal);
         while !drain.is_cancelled() {
             let taken = self.take_batch()?;
@@ -224,23 +226,24 @@ impl Service {
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                self.look();
+                self.look(drain);
             }
             let ConsumerConfig { flush_interval_ms, flush_records, .. } = self.options.config;
             let unflushed = self.options.writer.unflushed();
-            let due = flushed.elapsed() >= Duration::from_millis(flush_interval_ms) || unflushed >= flush_records;
+            let due =
+                flushed.elapsed() >= Duration::from_millis(flush_interval_ms) || unflushed >= flush_records;
             if due && unflushed > 0 {
                 if unflushed >= flush_records.saturating_mul(4) {
                     // The disk is slower than the stream: reading waits, so that memory stays bounded.
                     self.options.writer.wait_for_flush()?;
                 }
-                if self.begin_flush()? {
+                if self.begin_flush(drain)? {
                     flushed = Instant::now();
                 }
             }
         }
         self.options.writer.wait_for_flush()?;
-        self.begin_flush()?;
+        self.begin_flush(drain)?;
         Ok(self.options.writer.wait_for_flush()?)
     }
 
@@ -290,7 +293,8 @@ impl Service {
         let caught_up = self.tick.borrow().caught_up || {
             let applied = self.options.writer.store().applied();
             let passed = |goal: &PartitionOffset| {
-                goal.offset == 0 || applied.iter().any(|at| at.partition == goal.partition && at.offset >= goal.offset)
+                goal.offset == 0
+                    || applied.iter().any(|at| at.partition == goal.partition && at.offset >= goal.offset)
             };
             goal.iter().all(passed) || self.options.source.at_end()
         };
@@ -300,25 +304,38 @@ impl Service {
         });
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, drain: &CancellationToken) {
         let mut slow = self.shared.slow();
         slow.ends = self.options.source.ends();
         slow.trouble = self.options.source.trouble();
         drop(slow);
         // Memory stays bounded also where nearly every record is poison.
         let offered = self.options.dead_letters.offered();
-        self.options.dead_letters.settle(offered.saturating_sub(LETTERS_ON_THEIR_WAY), LETTERS_WAIT);
+        settle(&self.options.dead_letters, offered.saturating_sub(LETTERS_ON_THEIR_WAY), drain);
     }
 
-    fn begin_flush(&mut self) -> Result<bool, StoreError> {
-        let letters = self.options.dead_letters.clone();
+    fn begin_flush(&mut self, drain: &CancellationToken) -> Result<bool, StoreError> {
+        let (letters, drain) = (self.options.dead_letters.clone(), drain.clone());
         let offered = letters.offered();
-        let begun = self.options.writer.begin_flush(move || {
-            letters.settle(offered, LETTERS_WAIT);
-        })?;
+        let begun = self.options.writer.begin_flush(move || settle(&letters, offered, &drain))?;
         self.shared.flushes.fetch_add(begun.into(), Relaxed);
         Ok(begun)
     }
+}
+
+/// Waits until the first `offered` letters are delivered or given up (`background_timeout_ms`); false
+/// when a shutdown has no patience left.
+fn settle(letters: &DeadLetters, offered: u64, drain: &CancellationToken) -> bool {
+    let step = Duration::from_millis(50);
+    let mut patience = LETTERS_PATIENCE;
+    while !letters.settle(offered, step) {
+        patience = if drain.is_cancelled() { patience.saturating_sub(step) } else { patience };
+        if patience.is_zero() {
+            tracing::warn!("dead letters are still on their way: what came after them will be read again");
+            return false;
+        }
+    }
+    true
 }
 
 /// What one record does.
@@ -356,10 +373,15 @@ fn take(
 impl Handle {
     /// How the consumer is doing.
     pub fn status(&self) -> ConsumerStatus {
-        let Shared { applied, session_only, late, duplicates, lost_to_retention, flushes, slow } = &*self.shared;
+        let Shared { applied, session_only, late, duplicates, lost_to_retention, flushes, slow } =
+            &*self.shared;
         let slow = slow.lock().unwrap_or_else(PoisonError::into_inner);
         let partitions = self.store.applied().into_iter().map(|at| {
-            let end = slow.ends.iter().find(|end| end.partition == at.partition).map_or(at.offset, |end| end.offset);
+            let end = slow
+                .ends
+                .iter()
+                .find(|end| end.partition == at.partition)
+                .map_or(at.offset, |end| end.offset);
             let lag = u64::try_from(end - at.offset).unwrap_or_default();
             PartitionStatus { partition: at.partition, next: at.offset, end: end.max(at.offset), lag }
         });

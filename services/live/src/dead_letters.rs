@@ -61,7 +61,11 @@ impl DeadLetters {
             topic: self.topic.clone(),
             key: format!("{topic}/{partition}/{offset}").into_bytes(),
             value: record.value.map(<[u8]>::to_vec),
-            headers: record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect(),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
+                .collect(),
             timestamp: None,
         }
         .header("topic", topic.as_bytes())
@@ -111,7 +115,8 @@ impl DeadLetters {
             if left.is_zero() {
                 return false;
             }
-            (state, _) = self.shared.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            (state, _) =
+                self.shared.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
         true
     }
@@ -152,12 +157,19 @@ mod tests {
         let log = MemoryLog::new(&[("dead-letters", 1)]);
         let letters = DeadLetters::new(Arc::new(log.clone()), "dead-letters");
         let headers = vec![("content-type", b"application/json".as_slice())];
-        let record =
-            Record { partition: 3, offset: 42, timestamp: None, key: Some(b"v"), value: Some(b"{}"), headers };
+        let record = Record {
+            partition: 3,
+            offset: 42,
+            timestamp: None,
+            key: Some(b"v"),
+            value: Some(b"{}"),
+            headers,
+        };
         letters.offer(&place(), &record, &reject());
         let letter = log.messages("dead-letters").pop().unwrap();
         assert_eq!(letter.value.as_deref(), Some(b"{}".as_slice()));
-        let header = |name: &str| letter.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let header =
+            |name: &str| letter.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         for (name, value) in [
             ("content-type", "application/json"),
             ("topic", "events"),
@@ -189,7 +201,8 @@ mod tests {
     fn settling_waits_for_the_letters_before_and_for_no_other() {
         let slow = Arc::new(Slow::default());
         let letters = DeadLetters::new(slow.clone(), "dead-letters");
-        let record = Record { partition: 0, offset: 0, timestamp: None, key: None, value: None, headers: vec![] };
+        let record =
+            Record { partition: 0, offset: 0, timestamp: None, key: None, value: None, headers: vec![] };
         letters.offer(&place(), &record, &reject());
         let before = letters.offered();
         letters.offer(&place(), &record, &reject());

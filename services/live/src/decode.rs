@@ -61,8 +61,10 @@ pub(crate) fn decode_event_on_time(record: &Record<'_>, ahead_at_most_ms: i64) -
     if ahead <= ahead_at_most_ms {
         return Ok(event);
     }
-    let reason =
-        format!("event_time: must not lie ahead of the record's own time, is {} s ahead; set the clock", ahead / 1000);
+    let reason = format!(
+        "event_time: must not lie ahead of the record's own time, is {} s ahead; set the clock",
+        ahead / 1000
+    );
     Err(Reject { stage: Stage::Apply, reason })
 }
 
@@ -115,9 +117,10 @@ fn encoding(record: &Record<'_>) -> Result<Encoding, Reject> {
     let text = String::from_utf8_lossy(header).to_ascii_lowercase();
     match text.split(';').next().unwrap_or_default().trim() {
         "application/json" => Ok(Encoding::Json),
-        PROTOBUF | "application/protobuf" | "application/vnd.google.protobuf" | "application/octet-stream" => {
-            Ok(Encoding::Protobuf)
-        }
+        PROTOBUF
+        | "application/protobuf"
+        | "application/vnd.google.protobuf"
+        | "application/octet-stream" => Ok(Encoding::Protobuf),
         _ => {
             let reason = format!("must be application/x-protobuf or application/json, is {text:?}");
             Err(Reject { stage: Stage::ContentType, reason })
@@ -157,8 +160,8 @@ impl fmt::Display for Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message as _;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     fn record<'a>(value: &'a [u8], content_type: Option<&'a str>) -> Record<'a> {
         let headers = content_type.iter().map(|value| ("Content-Type", value.as_bytes())).collect();
@@ -197,7 +200,10 @@ mod tests {
             let mut json = serde_json::to_value(view()).unwrap();
             json["type"] = name.into();
             let bytes = serde_json::to_vec(&json).unwrap();
-            assert_eq!(decode_event(&record(&bytes, Some("application/json"))).unwrap().event_type, event_type);
+            assert_eq!(
+                decode_event(&record(&bytes, Some("application/json"))).unwrap().event_type,
+                event_type
+            );
         }
         let mut json = serde_json::to_value(view()).unwrap();
         json["type"] = "gaze".into();
@@ -211,7 +217,10 @@ mod tests {
         let stage = |value: &[u8]| decode_event(&record(value, None)).unwrap_err().stage;
         assert_eq!(stage(b""), Stage::Decode);
         assert_eq!(stage(&[0xff; 7]), Stage::Decode);
-        assert_eq!(stage(&v1::Event { visitor_id: String::new(), ..view() }.encode_to_vec()), Stage::Validate);
+        assert_eq!(
+            stage(&v1::Event { visitor_id: String::new(), ..view() }.encode_to_vec()),
+            Stage::Validate
+        );
     }
 
     #[test]

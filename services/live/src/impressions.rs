@@ -133,9 +133,12 @@ impl Service {
                 self.counts.abandoned.fetch_add(1, Relaxed);
                 continue;
             };
-            let message =
-                Message::new(self.options.topic.clone(), impression.visitor_id.as_bytes(), impression.encode_to_vec())
-                    .header(CONTENT_TYPE, PROTOBUF);
+            let message = Message::new(
+                self.options.topic.clone(),
+                impression.visitor_id.as_bytes(),
+                impression.encode_to_vec(),
+            )
+            .header(CONTENT_TYPE, PROTOBUF);
             let counts = self.counts.clone();
             self.options.sink.send(
                 message,
@@ -179,8 +182,11 @@ impl ImpressionProducer {
     /// What became of the impressions so far.
     pub fn status(&self) -> ImpressionStatus {
         let Counts { delivered, queue_full, abandoned, faults } = &*self.counts;
-        let mut dropped: BTreeMap<_, _> =
-            SendFault::ALL.iter().zip(faults).map(|(fault, count)| (fault.as_str(), count.load(Relaxed))).collect();
+        let mut dropped: BTreeMap<_, _> = SendFault::ALL
+            .iter()
+            .zip(faults)
+            .map(|(fault, count)| (fault.as_str(), count.load(Relaxed)))
+            .collect();
         *dropped.entry("queue_full").or_default() += queue_full.load(Relaxed);
         dropped.insert("abandoned", abandoned.load(Relaxed));
         ImpressionStatus { delivered: delivered.load(Relaxed), dropped }

@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DeadLetters, EventSource, PartitionBounds, PartitionOffset, Place, Record, Reject, SourceError, Stage, decode_item,
+    DeadLetters, EventSource, PartitionBounds, PartitionOffset, Place, Record, Reject, SourceError, Stage,
+    decode_item,
     source::{Progress, reach},
 };
 
@@ -134,6 +135,9 @@ impl Service {
     /// # Errors
     /// When the topic cannot be read.
     pub async fn run(self, drain: CancellationToken) -> Result<(), Error> {
+        // A future that is dropped ends its thread, too.
+        let drain = drain.child_token();
+        let _ends = drain.clone().drop_guard();
         let reading = tokio::task::spawn_blocking(move || self.read(&drain));
         reading.await.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))
     }
@@ -186,7 +190,14 @@ impl Handle {
 impl Feed {
     fn new(options: Options) -> Self {
         let Options { source, from, sink, dead_letters } = options;
-        Self { source, from, sink, dead_letters, progress: Progress::default(), status: ItemsStatus::default() }
+        Self {
+            source,
+            from,
+            sink,
+            dead_letters,
+            progress: Progress::default(),
+            status: ItemsStatus::default(),
+        }
     }
 
     fn begin(&mut self, bounds: &[PartitionBounds]) -> Result<(), SourceError> {
@@ -251,7 +262,8 @@ fn apply(record: &Record<'_>, place: &Place, sink: &dyn CatalogueSink) -> Result
     let refused = |error: CatalogueError| Reject { stage: Stage::Apply, reason: error.to_string() };
     if record.value.is_none_or(<[u8]>::is_empty) {
         let key = record.key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
-        let id = ItemId::new(key).map_err(|error| Reject { stage: Stage::Validate, reason: format!("key: {error}") })?;
+        let id = ItemId::new(key)
+            .map_err(|error| Reject { stage: Stage::Validate, reason: format!("key: {error}") })?;
         sink.delete(&id, place).map_err(refused)?;
         Ok(Applied::Deleted)
     } else {

@@ -9,8 +9,8 @@ use std::{
 use twox_hash::XxHash3_64;
 
 use crate::{
-    Delivered, EventSink, EventSource, Message, PartitionBounds, PartitionOffset, Place, Record, SendError, SendFault,
-    SourceError,
+    Delivered, EventSink, EventSource, Message, PartitionBounds, PartitionOffset, Place, Record, SendError,
+    SendFault, SourceError,
 };
 
 /// Topics in memory. Clones share them.
@@ -38,7 +38,8 @@ pub struct MemorySource {
 impl MemoryLog {
     /// A log with these topics, by name and number of partitions.
     pub fn new(topics: &[(&str, u16)]) -> Self {
-        let topics = topics.iter().map(|&(name, partitions)| (name.into(), vec![Vec::new(); partitions.into()]));
+        let topics =
+            topics.iter().map(|&(name, partitions)| (name.into(), vec![Vec::new(); partitions.into()]));
         Self(Arc::new(Shared { topics: Mutex::new(topics.collect()), grew: Condvar::new() }))
     }
 
@@ -53,7 +54,8 @@ impl MemoryLog {
     /// When there is no such topic.
     pub fn append(&self, message: Message) -> Result<Place, SendError> {
         let mut topics = self.topics();
-        let Some(partitions) = topics.get_mut(&message.topic).filter(|partitions| !partitions.is_empty()) else {
+        let Some(partitions) = topics.get_mut(&message.topic).filter(|partitions| !partitions.is_empty())
+        else {
             let (fault, reason) = (SendFault::NoTopic, "it was not made".to_owned());
             return Err(SendError { topic: message.topic, brokers: MEMORY.to_owned(), fault, reason });
         };
@@ -99,7 +101,9 @@ impl MemorySource {
         for turn in 0..self.assigned.len() {
             let place = (self.turn + turn) % self.assigned.len();
             let PartitionOffset { partition, offset } = &mut self.assigned[place];
-            let Some(records) = usize::try_from(*partition).ok().and_then(|p| partitions.get(p)) else { continue };
+            let Some(records) = usize::try_from(*partition).ok().and_then(|p| partitions.get(p)) else {
+                continue;
+            };
             let from = usize::try_from(*offset).unwrap_or_default().min(records.len());
             for message in records[from..].iter().take(limit - taken.len()) {
                 taken.push((*partition, *offset, message.clone()));
@@ -143,7 +147,8 @@ impl EventSource for MemorySource {
         let deadline = Instant::now() + wait;
         let mut taken = self.take(limit);
         while taken.is_empty() {
-            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
                 break;
             };
             let log = self.log.clone();
@@ -165,7 +170,11 @@ impl EventSource for MemorySource {
                 timestamp: message.timestamp,
                 key: Some(&message.key),
                 value: message.value.as_deref(),
-                headers: message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect(),
+                headers: message
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_slice()))
+                    .collect(),
             });
         }
         Ok(taken.len())
@@ -173,13 +182,18 @@ impl EventSource for MemorySource {
 
     fn at_end(&self) -> bool {
         let ends = self.ends();
-        self.assigned.iter().all(|at| ends.iter().any(|end| end.partition == at.partition && end.offset <= at.offset))
+        self.assigned
+            .iter()
+            .all(|at| ends.iter().any(|end| end.partition == at.partition && end.offset <= at.offset))
     }
 
     fn ends(&self) -> Vec<PartitionOffset> {
         let topics = self.log.topics();
         let ends = topics.get(&self.topic).into_iter().flatten().enumerate();
-        ends.map(|(partition, records)| PartitionOffset { partition: partition as i32, offset: records.len() as i64 })
-            .collect()
+        ends.map(|(partition, records)| PartitionOffset {
+            partition: partition as i32,
+            offset: records.len() as i64,
+        })
+        .collect()
     }
 }

@@ -54,7 +54,8 @@ impl EventProducer {
     pub async fn write(&self, events: Vec<Event>) -> Result<Vec<Place>, WriteError> {
         let messages = events.into_iter().map(|event| {
             let key = event.visitor_id.as_str().as_bytes().to_vec();
-            Message::new(self.topic.clone(), key, v1::Event::from(event).encode_to_vec()).header(CONTENT_TYPE, PROTOBUF)
+            Message::new(self.topic.clone(), key, v1::Event::from(event).encode_to_vec())
+                .header(CONTENT_TYPE, PROTOBUF)
         });
         deliver(&*self.sink, messages).await
     }
@@ -75,7 +76,8 @@ impl ItemProducer {
     pub async fn upsert(&self, items: Vec<Item>) -> Result<Vec<Place>, WriteError> {
         let messages = items.into_iter().map(|item| {
             let key = item.id.as_str().as_bytes().to_vec();
-            Message::new(self.topic.clone(), key, v1::Item::from(item).encode_to_vec()).header(CONTENT_TYPE, PROTOBUF)
+            Message::new(self.topic.clone(), key, v1::Item::from(item).encode_to_vec())
+                .header(CONTENT_TYPE, PROTOBUF)
         });
         deliver(&*self.sink, messages).await
     }

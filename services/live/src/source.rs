@@ -100,7 +100,9 @@ pub enum SourceError {
         reason: String,
     },
     /// The brokers answer and have no such topic. They may later.
-    #[error("topic {topic}: the brokers at {brokers} have no such topic; create it, or allow `create_topics`")]
+    #[error(
+        "topic {topic}: the brokers at {brokers} have no such topic; create it, or allow `create_topics`"
+    )]
     NoTopic {
         /// Which topic.
         topic: Arc<str>,
@@ -173,7 +175,8 @@ impl Progress {
     /// Looks whether the goal is reached. The last offsets of a partition may hold no record
     /// (transactions): then the source has seen its end all the same.
     pub(crate) fn look(&mut self, source: &dyn EventSource) {
-        let reached = |(partition, goal): (&i32, &i64)| self.next.get(partition).is_some_and(|next| next >= goal);
+        let reached =
+            |(partition, goal): (&i32, &i64)| self.next.get(partition).is_some_and(|next| next >= goal);
         self.caught_up = self.caught_up || self.goal.iter().all(reached) || source.at_end();
     }
 

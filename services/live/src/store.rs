@@ -138,7 +138,11 @@ impl StateStore {
     ///
     /// # Errors
     /// When the folder cannot be used, is in use, or is of another topic or version.
-    pub fn open(dir: impl AsRef<Path>, topic: &str, config: &StoreConfig) -> Result<(Self, StateWriter), StoreError> {
+    pub fn open(
+        dir: impl AsRef<Path>,
+        topic: &str,
+        config: &StoreConfig,
+    ) -> Result<(Self, StateWriter), StoreError> {
         let path = dir.as_ref().to_owned();
         let storage = |source| StoreError::Storage { path: path.clone(), source };
         let database = Database::builder(&path).cache_size(config.cache_bytes).open().map_err(storage)?;
@@ -159,16 +163,14 @@ impl StateStore {
             partitions: keyspace("partitions")?,
             remembered: keyspace("remembered")?,
             shoppers: Hot::new("shoppers", keyspace("shoppers")?, &path),
-            sessions: Hot::new("sessions", keyspace("sessions")?, &path),
+            // A candidate's counters and an anonymous session are looked up without I/O.
+            sessions: Hot::resident("sessions", keyspace("sessions")?, &path)?,
             links: Hot::new("links", keyspace("links")?, &path),
-            counters: Hot::new("counters", keyspace("counters")?, &path),
+            counters: Hot::resident("counters", keyspace("counters")?, &path)?,
             applied: ArcSwap::default(),
             database,
             path,
         };
-        // A candidate's counters and an anonymous session are looked up without I/O.
-        shared.counters.load_all()?;
-        shared.sessions.load_all()?;
         let store = Self(Arc::new(shared));
         let writer = StateWriter::new(store.clone(), config)?;
         Ok((store, writer))
@@ -177,7 +179,11 @@ impl StateStore {
     /// The next offset to be applied, for each partition seen so far.
     pub fn applied(&self) -> Vec<PartitionOffset> {
         let applied = self.0.applied.load();
-        applied.offsets.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.offset }).collect()
+        applied
+            .offsets
+            .iter()
+            .map(|at| PartitionOffset { partition: at.partition, offset: at.offset })
+            .collect()
     }
 
     /// The newest event time applied.
@@ -241,14 +247,18 @@ impl StateStore {
             seen(&own.state, own.stamp);
         }
         let links = user.map(|user| self.0.links.get(user.0)).transpose()?.flatten();
-        for (other, _) in links.iter().flat_map(|links| links.0.visitors()).filter(|(other, _)| *other != visitor) {
+        for (other, _) in
+            links.iter().flat_map(|links| links.0.visitors()).filter(|(other, _)| *other != visitor)
+        {
             // A device that someone else has logged in on since is no longer this shopper's.
             if let Some(other) = self.0.shoppers.get(other.0)?.filter(|other| other.state.user() == user) {
                 seen(&other.state, other.stamp);
             }
         }
         let session = self.0.sessions.in_memory(session_key(visitor, session));
-        if let Some(session) = session.filter(|session| watermark.millis_since(session.last()) <= SESSION_GAP_MS) {
+        if let Some(session) =
+            session.filter(|session| watermark.millis_since(session.last()) <= SESSION_GAP_MS)
+        {
             // The shopper's newest event says whether they agree.
             consent &= own.is_some_and(|own| own.state.last_seen() > session.state.last_seen());
             seen(&session.state, session.stamp);

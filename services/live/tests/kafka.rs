@@ -29,7 +29,10 @@ impl Broker {
         let lacking: Vec<_> = ["java", "mvn"].into_iter().filter(|tool| !there_is(tool)).collect();
         if !lacking.is_empty() {
             let required = std::env::var("ENDCAP_REQUIRE").unwrap_or_default();
-            assert!(!required.split([',', ' ']).any(|what| what == "kafka"), "kafka is required, and needs {lacking:?}");
+            assert!(
+                !required.split([',', ' ']).any(|what| what == "kafka"),
+                "kafka is required, and needs {lacking:?}"
+            );
             println!("SKIPPED: needs kafka (java 17 and mvn)");
             return None;
         }

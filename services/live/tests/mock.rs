@@ -9,8 +9,8 @@ use std::{
 };
 
 use endcap_live::{
-    DeadLetters, EventProducer, KafkaSink, KafkaSource, MockBroker, SendFault, StateStore, StoreConfig, consumer,
-    impressions,
+    DeadLetters, EventProducer, KafkaSink, KafkaSource, MockBroker, SendFault, StateStore, StoreConfig,
+    consumer, impressions,
 };
 use endcap_proto::v1;
 use endcap_recommend::ImpressionSink;
@@ -60,7 +60,10 @@ async fn a_broker_that_is_away_is_waited_for_and_named() {
     let error = producer.write(world::events(1, 3)).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!((error.written, error.total, error.error.fault), (0, 3, SendFault::TimedOut), "{error}");
-    assert!(error.to_string().contains(&config.brokers) && error.to_string().contains("topic events"), "{error}");
+    assert!(
+        error.to_string().contains(&config.brokers) && error.to_string().contains("topic events"),
+        "{error}"
+    );
 
     // Impressions are dropped and counted; a request never waits.
     let (service, sink) = impressions::Service::new(impressions::Options {

@@ -6,8 +6,8 @@ mod world;
 use std::{sync::Arc, time::Duration};
 
 use endcap_live::{
-    DeadLetters, EventSource, MemoryLog, MemorySource, PartitionBounds, PartitionOffset, Record, SourceError, StateStore,
-    StoreConfig, consumer,
+    DeadLetters, EventSource, MemoryLog, MemorySource, PartitionBounds, PartitionOffset, Record, SourceError,
+    StateStore, StoreConfig, consumer,
 };
 use endcap_proto::Event;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -69,12 +69,17 @@ async fn survive(log: &MemoryLog, seed: u64) -> (u64, consumer::ConsumerStatus) 
     let mut random = StdRng::seed_from_u64(seed);
     let records: i64 = log.source("events").bounds().unwrap().iter().map(|at| at.end).sum();
     loop {
-        let config = StoreConfig { shoppers_in_memory: random.random_range(1..100), ..StoreConfig::default() };
+        let config =
+            StoreConfig { shoppers_in_memory: random.random_range(1..100), ..StoreConfig::default() };
         let (store, writer) = StateStore::open(dir.path(), "events", &config).unwrap();
         let drain = CancellationToken::new();
         let left = random.random_range(1..=records as usize);
-        let source =
-            Dying { inner: log.source("events"), random: StdRng::seed_from_u64(random.random()), left, drain: drain.clone() };
+        let source = Dying {
+            inner: log.source("events"),
+            random: StdRng::seed_from_u64(random.random()),
+            left,
+            drain: drain.clone(),
+        };
         let config = consumer::ConsumerConfig {
             flush_interval_ms: 0,
             flush_records: random.random_range(1..200),
@@ -152,7 +157,8 @@ fn the_digest_tells_states_apart() {
     let last = events.iter().rposition(|event| event.consent).unwrap();
     let without = events.iter().enumerate().filter(|&(i, _)| i != last);
     assert_ne!(whole, digest_of(without.map(|(_, event)| (0, event))), "one event less");
-    let other_partitions = digest_of(events.iter().map(|event| (event.visitor_id.as_str().len() as i32, event)));
+    let other_partitions =
+        digest_of(events.iter().map(|event| (event.visitor_id.as_str().len() as i32, event)));
     assert_eq!(whole, other_partitions, "where it came from does not matter");
 }
 

@@ -5,7 +5,9 @@ mod world;
 use std::sync::Arc;
 
 use endcap_live::{Outcome, StateStore, StateWriter, StoreConfig, StoreError};
-use endcap_proto::{Event, EventId, EventTime, EventType, ItemId, ItemKey, UserId, UserKey, VisitorId, VisitorKey};
+use endcap_proto::{
+    Event, EventId, EventTime, EventType, ItemId, ItemKey, UserId, UserKey, VisitorId, VisitorKey,
+};
 use endcap_recommend::{StateReader, StateSnapshot};
 use world::{START, events};
 
@@ -111,7 +113,8 @@ fn an_event_more_than_an_hour_behind_its_partition_is_late() {
 #[test]
 fn a_repeat_is_counted_once_also_after_a_restart() {
     let mut shop = Shop::open();
-    let counted = |shop: &Shop| shop.store.counters(ItemKey::of("shoe"), EventTime::clamped(START + 90 * MINUTE)).views;
+    let counted =
+        |shop: &Shop| shop.store.counters(ItemKey::of("shoe"), EventTime::clamped(START + 90 * MINUTE)).views;
     assert_eq!(shop.tell(view("e1", "v", "shoe", 0)), Outcome::Applied);
     let once = counted(&shop);
     assert!(once.week > 0.0);
@@ -204,7 +207,8 @@ fn reading_while_writing_never_claims_more_than_it_shows() {
                     let snapshot = futures::FutureExt::now_or_never(read).unwrap().unwrap();
                     // Event i is at offset i, at minute i: offsets and history must agree exactly.
                     let offset = snapshot.applied.first().map_or(0, |at| at.offset);
-                    let newest = snapshot.state.last_seen().map_or(0, |time| (time.as_millis() - START) / 1000 + 1);
+                    let newest =
+                        snapshot.state.last_seen().map_or(0, |time| (time.as_millis() - START) / 1000 + 1);
                     assert_eq!(offset, newest);
                     reads += 1;
                 }
@@ -233,5 +237,8 @@ fn a_folder_of_another_topic_is_refused() {
     drop(StateStore::open(dir.path(), "events", &StoreConfig::default()).unwrap());
     let error = StateStore::open(dir.path(), "clicks", &StoreConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
-    assert!(error.to_string().contains("topic events") && error.to_string().contains("topic clicks"), "{error}");
+    assert!(
+        error.to_string().contains("topic events") && error.to_string().contains("topic clicks"),
+        "{error}"
+    );
 }

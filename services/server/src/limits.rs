@@ -97,7 +97,9 @@ impl Limits {
         let response = match tokio::time::timeout_at(deadline.into(), answering).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => fail(ApiError::defect(format!("{} panicked", method.0)), is_grpc),
-            Err(_) => fail(ApiError::new(Code::DeadlineExceeded, format!("no answer within {timeout:?}")), is_grpc),
+            Err(_) => {
+                fail(ApiError::new(Code::DeadlineExceeded, format!("no answer within {timeout:?}")), is_grpc)
+            }
         };
         let (response, code) = with_our_code(response);
         limits.metrics.end(method, code, begun.elapsed());

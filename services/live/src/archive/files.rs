@@ -43,7 +43,8 @@ pub(super) fn unfinished_name(topic: &str, partition: i32) -> String {
 const UNFINISHED: &str = ".unfinished-";
 
 fn parse(topic: &str, name: &str) -> Option<(i32, Roll)> {
-    let numbers = name.strip_prefix("part-")?.strip_prefix(topic)?.strip_prefix('-')?.strip_suffix(".arrow")?;
+    let numbers =
+        name.strip_prefix("part-")?.strip_prefix(topic)?.strip_prefix('-')?.strip_suffix(".arrow")?;
     let mut numbers = numbers.split('-');
     let partition = numbers.next()?.parse().ok()?;
     let first = numbers.next()?.parse().ok()?;
@@ -62,7 +63,9 @@ pub(super) fn newest_rolls(dir: &Path, topic: &str) -> Result<BTreeMap<i32, Newe
                 if name.contains(UNFINISHED) {
                     fs::remove_file(&path).at(&path, "remove")?;
                 } else if let Some((partition, roll)) = parse(topic, name) {
-                    let at = newest.entry(partition).or_insert_with(|| NewestRoll { roll, hours: BTreeSet::new() });
+                    let at = newest
+                        .entry(partition)
+                        .or_insert_with(|| NewestRoll { roll, hours: BTreeSet::new() });
                     if at.roll < roll {
                         *at = NewestRoll { roll, hours: BTreeSet::new() };
                     }

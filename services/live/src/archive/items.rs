@@ -36,14 +36,19 @@ pub(super) fn archive(mut duty: Duty, path: &Path) -> Result<(), Error> {
             match decode_item(&record) {
                 Ok(item) => changed |= items.insert(key, item.clone()).as_ref() != Some(&item),
                 Err(reject) => {
-                    tracing::debug!("items, partition {}, offset {}: {reject}", record.partition, record.offset);
+                    tracing::debug!(
+                        "items, partition {}, offset {}: {reject}",
+                        record.partition,
+                        record.offset
+                    );
                     rejected += 1;
                 }
             }
         })?;
         progress.look(&*duty.source);
         let stop = duty.stop.is_cancelled() || duty.until_end && progress.caught_up();
-        let due = written.is_none_or(|at| at.elapsed() >= Duration::from_millis(duty.config.roll_interval_ms));
+        let due =
+            written.is_none_or(|at| at.elapsed() >= Duration::from_millis(duty.config.roll_interval_ms));
         if changed && progress.caught_up() && (stop || due) {
             let mut writer = ItemWriter::create(path)?;
             for item in items.values() {

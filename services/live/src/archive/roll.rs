@@ -15,10 +15,13 @@ use super::{
     At as _, Duty, Error,
     files::{self, NewestRoll, Roll},
 };
-use crate::{PartitionBounds, PartitionOffset, Record, Reject, Stage, decode::decode_event_on_time, decode_impression, source::Progress};
+use crate::{
+    PartitionBounds, PartitionOffset, Record, Reject, Stage, decode::decode_event_on_time, decode_impression,
+    source::Progress,
+};
 
 /// Hours that one roll may touch before it ends: each is an open file.
-const HOURS_MAX: usize = 48;
+const HOURS_MAX: usize = 24;
 /// Records taken between two looks at the clock.
 const BATCH: usize = 1024;
 /// The longest wait for a record.
@@ -126,7 +129,10 @@ impl<R: Row> Open<R> {
                 Self { first: Some(first), next: first.max(begin), again: Some((last, hours)), ..fresh }
             }
             Some(NewestRoll { roll, .. }) if roll.last + 1 < begin => {
-                tracing::error!("partition {partition}: offsets {} to {begin} were lost unarchived", roll.last + 1);
+                tracing::error!(
+                    "partition {partition}: offsets {} to {begin} were lost unarchived",
+                    roll.last + 1
+                );
                 fresh
             }
             _ => fresh,
@@ -156,7 +162,11 @@ impl<R: Row> Open<R> {
             Ok((_, row)) if !row.consent() => counts.without_consent += 1,
             Ok((time, row)) => self.write(time, &row, topic, dir, counts)?,
             Err(reject) => {
-                tracing::debug!("topic {topic}, partition {}, offset {}: {reject}", self.partition, record.offset);
+                tracing::debug!(
+                    "topic {topic}, partition {}, offset {}: {reject}",
+                    self.partition,
+                    record.offset
+                );
                 counts.rejected += 1;
             }
         }
@@ -165,7 +175,14 @@ impl<R: Row> Open<R> {
         if whole || large { self.close(topic, dir, counts) } else { Ok(()) }
     }
 
-    fn write(&mut self, time: EventTime, row: &R, topic: &str, dir: &Path, counts: &mut Counts) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        time: EventTime,
+        row: &R,
+        topic: &str,
+        dir: &Path,
+        counts: &mut Counts,
+    ) -> Result<(), Error> {
         let hour = files::hour_of(time);
         if self.again.as_ref().is_some_and(|(_, hours)| hours.contains(&hour)) {
             return Ok(());

@@ -32,7 +32,8 @@ impl MockBroker {
     /// # Errors
     /// When no port can be had.
     pub fn start(partitions: u16) -> Result<Self, MockError> {
-        let owner: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().map_err(failed)?;
+        let owner: BaseProducer =
+            ClientConfig::new().set("test.mock.num.brokers", "1").create().map_err(failed)?;
         let brokers = match owner.client().mock_cluster() {
             Some(cluster) => cluster.bootstrap_servers(),
             None => return Err(MockError("this librdkafka was built without it".to_owned())),

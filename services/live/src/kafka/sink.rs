@@ -65,9 +65,10 @@ impl KafkaSink {
                 client.set(name, value);
             }
         }
-        let producer = client
-            .create_with_context(Reports { listener, brokers: brokers.clone() })
-            .map_err(|error| ConfigError::Field { field: "properties".to_owned(), rule: error.to_string() })?;
+        let producer =
+            client.create_with_context(Reports { listener, brokers: brokers.clone() }).map_err(|error| {
+                ConfigError::Field { field: "properties".to_owned(), rule: error.to_string() }
+            })?;
         Ok(Self { brokers, producer })
     }
 }
@@ -84,9 +85,10 @@ impl EventSink for KafkaSink {
             record = record.timestamp(timestamp.as_millis());
         }
         if !headers.is_empty() {
-            let all = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-                all.insert(Header { key, value: Some(value) })
-            });
+            let all =
+                headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+                    all.insert(Header { key, value: Some(value) })
+                });
             record = record.headers(all);
         }
         if let Err((error, record)) = self.producer.send(record) {
@@ -135,7 +137,9 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
             Err((error, _)) => {
                 let mut error = send_error(topic, &self.brokers, error);
                 // "Timed out" says less than what librdkafka said of the connection.
-                if let (SendFault::TimedOut, Some(trouble)) = (error.fault, self.listener.connection.trouble()) {
+                if let (SendFault::TimedOut, Some(trouble)) =
+                    (error.fault, self.listener.connection.trouble())
+                {
                     error.reason = trouble;
                 }
                 Err(error)
@@ -148,10 +152,16 @@ fn send_error(topic: Arc<str>, brokers: &str, error: &KafkaError) -> SendError {
     let fault = match code(error) {
         Some(RDKafkaErrorCode::QueueFull) => SendFault::QueueFull,
         Some(
-            RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut,
+            RDKafkaErrorCode::MessageTimedOut
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut,
         ) => SendFault::TimedOut,
-        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => SendFault::TooLarge,
-        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => SendFault::NoTopic,
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+            SendFault::TooLarge
+        }
+        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            SendFault::NoTopic
+        }
         _ => SendFault::Refused,
     };
     SendError { topic, brokers: brokers.to_owned(), fault, reason: error.to_string() }

@@ -60,9 +60,10 @@ impl KafkaSource {
         if !config.properties.0.contains_key("queued.max.messages.kbytes") {
             client.set("queued.max.messages.kbytes", "16384");
         }
-        let consumer = client
-            .create_with_context(listener)
-            .map_err(|error| ConfigError::Field { field: "properties".to_owned(), rule: error.to_string() })?;
+        let consumer = client.create_with_context(listener).map_err(|error| ConfigError::Field {
+            field: "properties".to_owned(),
+            rule: error.to_string(),
+        })?;
         Ok(Self {
             topic: topic.into(),
             brokers: config.brokers.clone(),
@@ -126,7 +127,8 @@ impl EventSource for KafkaSource {
                 .map_err(|error| self.failed(&error))?;
         }
         self.consumer.assign(&list).map_err(|error| self.failed(&error))?;
-        self.partitions = from.iter().map(|from| Assigned { partition: from.partition, at_end: false }).collect();
+        self.partitions =
+            from.iter().map(|from| Assigned { partition: from.partition, at_end: false }).collect();
         self.partitions.sort_unstable_by_key(|assigned| assigned.partition);
         Ok(())
     }

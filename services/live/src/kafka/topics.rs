@@ -88,19 +88,23 @@ pub async fn create_topics(config: &KafkaConfig) -> Result<Vec<String>, TopicsEr
     }
     let replicas = config.create_topics.replication.map_or(-1, i32::from);
     let topics = missing.iter().map(|name| {
-        let topic = NewTopic::new(name, config.create_topics.partitions.into(), TopicReplication::Fixed(replicas));
+        let topic =
+            NewTopic::new(name, config.create_topics.partitions.into(), TopicReplication::Fixed(replicas));
         if config.topics.is_compacted(name) { topic.set("cleanup.policy", "compact") } else { topic }
     });
     let topics: Vec<_> = topics.collect();
     let options = AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK));
-    let results = admin.create_topics(&topics, &options).await.map_err(|error| unreachable(error.to_string()))?;
+    let results =
+        admin.create_topics(&topics, &options).await.map_err(|error| unreachable(error.to_string()))?;
     let mut created = Vec::new();
     for result in results {
         match result {
             Ok(topic) => created.push(topic),
             // Another process was faster.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => return Err(TopicsError::Refused { topic, brokers, reason: code.to_string() }),
+            Err((topic, code)) => {
+                return Err(TopicsError::Refused { topic, brokers, reason: code.to_string() });
+            }
         }
     }
     Ok(created)

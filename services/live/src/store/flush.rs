@@ -26,14 +26,14 @@ pub(super) struct Cut {
     pub(super) links: Vec<(u64, Arc<Links>)>,
     pub(super) counters: Vec<(u64, Arc<Counters>)>,
     pub(super) partitions: Vec<PartitionCut>,
-    /// Called, on the flushing thread, before anything is written.
-    pub(super) before: Box<dyn FnOnce() + Send>,
+    /// Called, on the flushing thread, before anything is written; false: nothing is to be written.
+    pub(super) before: Box<dyn FnOnce() -> bool + Send>,
 }
 
 /// The thread's other end. Dropped, it lets the thread finish and waits for it.
 pub(super) struct Flusher {
     cuts: Option<SyncSender<Cut>>,
-    done: Receiver<Result<u64, StoreError>>,
+    done: Receiver<Result<Option<u64>, StoreError>>,
     thread: Option<JoinHandle<()>>,
     in_flight: bool,
 }
@@ -48,7 +48,7 @@ impl Flusher {
         let work = move || {
             for cut in to_write {
                 let epoch = cut.epoch;
-                if tell.send(write(&shared, cut).map(|()| epoch)).is_err() {
+                if tell.send(write(&shared, cut).map(|written| written.then_some(epoch))).is_err() {
                     break;
                 }
             }
@@ -68,7 +68,8 @@ impl Flusher {
     pub(super) fn write(&mut self, cut: Cut) {
         debug_assert!(!self.in_flight);
         // Where the thread is gone, waiting for its answer says so.
-        self.in_flight = self.cuts.as_ref().is_some_and(|cuts| cuts.send(cut).is_ok()) || self.thread.is_some();
+        self.in_flight =
+            self.cuts.as_ref().is_some_and(|cuts| cuts.send(cut).is_ok()) || self.thread.is_some();
     }
 
     /// The epoch that was written, when one was since the last look; with `wait`, waits for it.
@@ -76,11 +77,15 @@ impl Flusher {
         if !self.in_flight {
             return Ok(None);
         }
-        let answer = if wait { self.done.recv().map_err(|_| TryRecvError::Disconnected) } else { self.done.try_recv() };
+        let answer = if wait {
+            self.done.recv().map_err(|_| TryRecvError::Disconnected)
+        } else {
+            self.done.try_recv()
+        };
         match answer {
             Ok(result) => {
                 self.in_flight = false;
-                result.map(Some)
+                result
             }
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(StoreError::Panicked { path: shared.path.clone() }),
@@ -99,8 +104,11 @@ impl Drop for Flusher {
     }
 }
 
-fn write(shared: &Shared, cut: Cut) -> Result<(), StoreError> {
-    (cut.before)();
+/// Whether it was written.
+fn write(shared: &Shared, cut: Cut) -> Result<bool, StoreError> {
+    if !(cut.before)() {
+        return Ok(false);
+    }
     let mut batch = shared.database.batch().durability(Some(PersistMode::SyncData));
     put(&mut batch, &shared.shoppers, &cut.shoppers);
     put(&mut batch, &shared.sessions, &cut.sessions);
@@ -112,7 +120,8 @@ fn write(shared: &Shared, cut: Cut) -> Result<(), StoreError> {
     for partition in cut.partitions {
         partition.write(shared, &mut batch)?;
     }
-    batch.commit().map_err(|source| StoreError::Storage { path: shared.path.clone(), source })
+    batch.commit().map_err(|source| StoreError::Storage { path: shared.path.clone(), source })?;
+    Ok(true)
 }
 
 fn put<V: Entry>(batch: &mut fjall::OwnedWriteBatch, hot: &Hot<V>, entries: &[(u64, Arc<V>)]) {

@@ -32,6 +32,8 @@ pub(super) struct Hot<V> {
     path: PathBuf,
     memory: papaya::HashMap<u64, Published<V>>,
     pub(super) disk: Keyspace,
+    /// All of it is in memory, always.
+    resident: bool,
 }
 
 /// What the one writer knows beyond [`Hot`].
@@ -47,8 +49,20 @@ pub(super) struct HotWriter<V> {
 // === impl Hot ===
 
 impl<V: Entry> Hot<V> {
+    /// Entries of which some are in memory.
     pub(super) fn new(name: &'static str, disk: Keyspace, path: &Path) -> Self {
-        Self { name, path: path.to_owned(), memory: papaya::HashMap::new(), disk }
+        Self { name, path: path.to_owned(), memory: papaya::HashMap::new(), disk, resident: false }
+    }
+
+    /// Entries that are all in memory: reading one is never I/O.
+    pub(super) fn resident(name: &'static str, disk: Keyspace, path: &Path) -> Result<Self, StoreError> {
+        let hot = Self { resident: true, ..Self::new(name, disk, path) };
+        let memory = hot.memory.pin();
+        hot.for_each(|key, entry| {
+            memory.insert(key, Published { epoch: 0, entry: Arc::new(entry) });
+        })?;
+        drop(memory);
+        Ok(hot)
     }
 
     pub(super) fn in_memory(&self, key: u64) -> Option<Arc<V>> {
@@ -56,8 +70,9 @@ impl<V: Entry> Hot<V> {
     }
 
     pub(super) fn get(&self, key: u64) -> Result<Option<Arc<V>>, StoreError> {
-        if let Some(entry) = self.in_memory(key) {
-            return Ok(Some(entry));
+        let entry = self.in_memory(key);
+        if self.resident || entry.is_some() {
+            return Ok(entry);
         }
         let bytes = self.disk.get(key.to_be_bytes()).map_err(|source| self.storage(source))?;
         bytes.map(|bytes| self.decode(key, &bytes).map(Arc::new)).transpose()
@@ -87,14 +102,6 @@ impl<V: Entry> Hot<V> {
             each(key, self.decode(key, &bytes)?);
         }
         Ok(())
-    }
-
-    /// Brings everything into memory.
-    pub(super) fn load_all(&self) -> Result<(), StoreError> {
-        let memory = self.memory.pin();
-        self.for_each(|key, entry| {
-            memory.insert(key, Published { epoch: 0, entry: Arc::new(entry) });
-        })
     }
 
     fn decode(&self, key: u64, bytes: &[u8]) -> Result<V, StoreError> {

@@ -40,11 +40,13 @@ impl Partition {
     /// Every partition, as it was flushed.
     pub(super) fn load_all(shared: &Shared) -> Result<BTreeMap<i32, Self>, StoreError> {
         let storage = |source| StoreError::Storage { path: shared.path.clone(), source };
-        let corrupt = |what: String, reason: String| StoreError::Corrupt { path: shared.path.clone(), what, reason };
+        let corrupt =
+            |what: String, reason: String| StoreError::Corrupt { path: shared.path.clone(), what, reason };
         let mut partitions = BTreeMap::new();
         for guard in shared.partitions.iter() {
             let (key, bytes) = guard.into_inner().map_err(storage)?;
-            let number = number(&key).ok_or_else(|| corrupt("partitions".to_owned(), "a key is malformed".into()))?;
+            let number =
+                number(&key).ok_or_else(|| corrupt("partitions".to_owned(), "a key is malformed".into()))?;
             let ((next, watermark, generation, began), _) = codec::behead::<(i64, i64, u64, i64)>(&bytes)
                 .map_err(|reason| corrupt(format!("partition {number}"), reason))?;
             let mut remembered = Vec::new();
@@ -52,9 +54,13 @@ impl Partition {
                 let (key, bytes) = guard.into_inner().map_err(storage)?;
                 let of = key.get(4..12).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
                 let of = of.filter(|_| bytes.len() % 8 == 0).ok_or_else(|| {
-                    corrupt(format!("remembered events of partition {number}"), "an entry is malformed".into())
+                    corrupt(
+                        format!("remembered events of partition {number}"),
+                        "an entry is malformed".into(),
+                    )
                 })?;
-                let keys = bytes.chunks_exact(8).filter_map(|key| key.try_into().ok().map(u64::from_le_bytes));
+                let keys =
+                    bytes.chunks_exact(8).filter_map(|key| key.try_into().ok().map(u64::from_le_bytes));
                 remembered.push((of, keys.collect()));
             }
             let window = Window::restore(generation, EventTime::clamped(began), remembered);
@@ -88,7 +94,8 @@ impl PartitionCut {
         // Generations that no longer count.
         let end = remembered_key(partition, generation.saturating_sub(1), 0);
         for guard in shared.remembered.range(prefix.as_slice()..end.as_slice()) {
-            let key = guard.key().map_err(|source| StoreError::Storage { path: shared.path.clone(), source })?;
+            let key =
+                guard.key().map_err(|source| StoreError::Storage { path: shared.path.clone(), source })?;
             batch.remove(&shared.remembered, key);
         }
         Ok(())

@@ -172,11 +172,15 @@ impl StateWriter {
     }
 
     /// Publishes, and begins to write what changed to disk on another thread, which calls `before`
-    /// first; false when the flush before is not finished.
+    /// first; false when the flush before is not finished. Where `before` says no, nothing is written
+    /// and what changed stays unwritten: the writer is at its end, and the log has it all.
     ///
     /// # Errors
     /// When the flush before has failed: the store can take no more.
-    pub fn begin_flush(&mut self, before: impl FnOnce() + Send + 'static) -> Result<bool, StoreError> {
+    pub fn begin_flush(
+        &mut self,
+        before: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<bool, StoreError> {
         self.settle(false)?;
         if self.flusher.in_flight() {
             return Ok(false);
@@ -214,7 +218,7 @@ impl StateWriter {
     /// When it cannot be written.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         self.settle(true)?;
-        self.begin_flush(|| ())?;
+        self.begin_flush(|| true)?;
         self.settle(true)
     }
 
@@ -237,7 +241,8 @@ impl StateWriter {
         }
         let mut ended = Vec::new();
         self.store.0.sessions.for_each_in_memory(|key, session| {
-            let watermark = self.partitions.get(&session.stamp.partition).map(|at| at.watermark).unwrap_or_default();
+            let watermark =
+                self.partitions.get(&session.stamp.partition).map(|at| at.watermark).unwrap_or_default();
             if watermark.millis_since(session.last()) > SESSION_GAP_MS + self.config.late_after_ms {
                 ended.push(key);
             }

@@ -26,7 +26,11 @@ pub(crate) fn survives_kills(config: &KafkaConfig, count: usize, kills: usize) {
     let mut random = StdRng::seed_from_u64(5);
     let sink = KafkaSink::patient(config).unwrap();
     let events = events(5, count);
-    let repeated: Vec<_> = events.iter().enumerate().flat_map(|(i, event)| vec![event.clone(); 1 + usize::from(i % 10 == 0)]).collect();
+    let repeated: Vec<_> = events
+        .iter()
+        .enumerate()
+        .flat_map(|(i, event)| vec![event.clone(); 1 + usize::from(i % 10 == 0)])
+        .collect();
     let mut places = Vec::new();
     let mut progress = Vec::new();
     let rounds = repeated.chunks(repeated.len().div_ceil(kills + 1));
@@ -51,10 +55,18 @@ pub(crate) fn survives_kills(config: &KafkaConfig, count: usize, kills: usize) {
             wait_until(dir.path(), &mut child);
         }
     }
-    assert!(progress.iter().any(|&at| at > 0 && at < repeated.len() as i64), "no kill fell into the stream: {progress:?}");
+    assert!(
+        progress.iter().any(|&at| at > 0 && at < repeated.len() as i64),
+        "no kill fell into the stream: {progress:?}"
+    );
     assert_eq!(applied(dir.path(), config), repeated.len() as i64);
-    let (store, _writer) = StateStore::open(dir.path(), &config.topics.events, &StoreConfig::default()).unwrap();
-    assert_eq!(store.digest().unwrap(), digest_of(by_partition(&repeated, &places)), "another state; {progress:?}");
+    let (store, _writer) =
+        StateStore::open(dir.path(), &config.topics.events, &StoreConfig::default()).unwrap();
+    assert_eq!(
+        store.digest().unwrap(),
+        digest_of(by_partition(&repeated, &places)),
+        "another state; {progress:?}"
+    );
 }
 
 /// Made now: a broker may forget what is older than its retention.

@@ -1,7 +1,6 @@
 //! The contract of `EventSource` and `EventSink`, and the whole loop; both against any broker.
 #![allow(dead_code)] // each test file uses its own part
 
-
 pub(crate) mod kill;
 pub(crate) mod whole_loop;
 
@@ -57,12 +56,17 @@ pub(crate) fn take(source: &mut dyn EventSource, count: usize) -> Vec<Seen> {
 }
 
 /// A source and a sink of one topic with four partitions and nothing in it.
-pub(crate) fn contract(sink: Arc<dyn EventSink>, open: &mut dyn FnMut() -> Box<dyn EventSource>, topic: &str) {
+pub(crate) fn contract(
+    sink: Arc<dyn EventSink>,
+    open: &mut dyn FnMut() -> Box<dyn EventSource>,
+    topic: &str,
+) {
     let mut source = open();
     let bounds = source.bounds().unwrap();
     assert_eq!(bounds.iter().map(|at| at.partition).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert!(bounds.iter().all(|at| (at.first, at.end) == (0, 0)));
-    let all: Vec<_> = bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: 0 }).collect();
+    let all: Vec<_> =
+        bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: 0 }).collect();
     source.assign(&all).unwrap();
 
     // What is sent arrives once, with key, value and headers, at the place that the sink was told.
@@ -86,7 +90,11 @@ pub(crate) fn contract(sink: Arc<dyn EventSink>, open: &mut dyn FnMut() -> Box<d
     }
     for key in 0..10 {
         let places: Vec<_> = places[..100].iter().skip(key).step_by(10).collect();
-        assert!(places.windows(2).all(|pair| pair[0].partition == pair[1].partition && pair[0].offset < pair[1].offset));
+        assert!(
+            places
+                .windows(2)
+                .all(|pair| pair[0].partition == pair[1].partition && pair[0].offset < pair[1].offset)
+        );
     }
 
     // The end is seen, and lost again when more comes.

@@ -8,8 +8,8 @@ use std::{
 
 use endcap_clickstream::Dataset;
 use endcap_live::{
-    DeadLetters, EventProducer, EventSource, ItemProducer, KafkaConfig, KafkaSink, KafkaSource, Message, PartitionOffset,
-    StateStore, StoreConfig,
+    DeadLetters, EventProducer, EventSource, ItemProducer, KafkaConfig, KafkaSink, KafkaSource, Message,
+    PartitionOffset, StateStore, StoreConfig,
     archive::{self, ArchiveConfig},
     consumer, impressions, items,
 };
@@ -59,7 +59,8 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
             "eventId": id, "type": event_type, "eventTime": EventTime::clamped(START + 500_000).to_string(),
             "visitorId": "json", "items": [{"itemId": "shoe"}], "consent": true,
         });
-        Message::new(config.topics.events.as_str(), "json", event.to_string()).header("content-type", "application/json")
+        Message::new(config.topics.events.as_str(), "json", event.to_string())
+            .header("content-type", "application/json")
     };
     let poison: Vec<_> = (0..20)
         .map(|i| match i % 3 {
@@ -75,13 +76,17 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     let snapshot = store.read(VisitorKey::of("json"), None, None).await.unwrap();
     assert_eq!(snapshot.state.history().len(), 2);
     let letters = read(config, &config.topics.dead_letters, 20);
-    let mut wrong: BTreeSet<_> = placed[1..21].iter().map(|at| (at.partition.to_string(), at.offset.to_string())).collect();
+    let mut wrong: BTreeSet<_> =
+        placed[1..21].iter().map(|at| (at.partition.to_string(), at.offset.to_string())).collect();
     let mut stages = BTreeMap::<String, usize>::new();
     for headers in letters {
         let header = |name: &str| String::from_utf8(headers[name].clone()).unwrap();
         assert_eq!(header("topic"), config.topics.events);
         assert!(!header("reason").is_empty());
-        assert!(wrong.remove(&(header("partition"), header("offset"))), "a letter twice, or of no such record");
+        assert!(
+            wrong.remove(&(header("partition"), header("offset"))),
+            "a letter twice, or of no such record"
+        );
         *stages.entry(header("stage")).or_default() += 1;
     }
     let expected = [("content_type", 6), ("decode", 14)].map(|(stage, count)| (stage.to_owned(), count));
@@ -156,12 +161,18 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     producer.write(more).await.unwrap();
     assert_eq!(archive_events(config, &archived, 300).await, expected, "what came since is added");
     lose_newest(&archived);
-    assert_eq!(archive_events(config, &archived, 300).await, expected, "what a crash left out is made up for");
+    assert_eq!(
+        archive_events(config, &archived, 300).await,
+        expected,
+        "what a crash left out is made up for"
+    );
 
     let dataset = Dataset::open(&archived).unwrap();
     let items = dataset.items().unwrap();
     assert_eq!(items.len(), 17, "the refused one is a sound item, which the archive keeps");
-    assert!(items.iter().any(|item| item.id.as_str() == "item-05" && item.title.as_deref() == Some("second")));
+    assert!(
+        items.iter().any(|item| item.id.as_str() == "item-05" && item.title.as_deref() == Some("second"))
+    );
     let impressions: Vec<_> = dataset.impressions().unwrap().flat_map(Result::unwrap).collect();
     assert_eq!(impressions.len(), 50);
     let original = impression(7, true);
@@ -180,7 +191,8 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
 /// Archives to the end of the topics, and counts the events in it.
 async fn archive_events(config: &KafkaConfig, dir: &Path, roll_records: u64) -> usize {
     let cut = ArchiveConfig { roll_records, ..ArchiveConfig::default() };
-    let options = archive::Options { until_end: true, ..archive::Options::from_kafka(config, dir, cut).unwrap() };
+    let options =
+        archive::Options { until_end: true, ..archive::Options::from_kafka(config, dir, cut).unwrap() };
     let status = archive::run(options, CancellationToken::new()).await.unwrap();
     assert!(status.values().all(|topic| topic.caught_up), "{status:?}");
     let mut ids = BTreeSet::new();
@@ -214,7 +226,8 @@ fn lose_newest(dir: &Path) {
 fn read(config: &KafkaConfig, topic: &str, count: usize) -> Vec<BTreeMap<String, Vec<u8>>> {
     let mut source = KafkaSource::new(config, topic).unwrap();
     let bounds = source.bounds().unwrap();
-    let from: Vec<_> = bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.first }).collect();
+    let from: Vec<_> =
+        bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.first }).collect();
     source.assign(&from).unwrap();
     take(&mut source, count).into_iter().map(|record| record.4.into_iter().collect()).collect()
 }

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, sync::Mutex};
 
-use endcap_live::{CatalogueSink, Message, Outcome, Place, StateStore, StateWriter, StoreConfig, items::CatalogueError};
+use endcap_live::{
+    CatalogueSink, Message, Outcome, Place, StateStore, StateWriter, StoreConfig, items::CatalogueError,
+};
 use endcap_proto::{Event, EventId, EventItem, EventTime, EventType, Item, ItemId, UserId, VisitorId, v1};
 use prost::Message as _;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -60,7 +62,8 @@ fn event(random: &mut StdRng, i: usize, shopper: u64, millis: i64) -> Event {
 
 /// As it travels: protobuf, keyed by visitor, made when it happened.
 pub(crate) fn message(topic: &str, event: &Event) -> Message {
-    Message::new(topic, event.visitor_id.as_str(), v1::Event::from(event.clone()).encode_to_vec()).at(event.time)
+    Message::new(topic, event.visitor_id.as_str(), v1::Event::from(event.clone()).encode_to_vec())
+        .at(event.time)
 }
 
 /// The digest of a store that was told `events` in this order, by partition, without interruption.
@@ -73,7 +76,10 @@ pub(crate) fn digest_of<'a>(events: impl IntoIterator<Item = (i32, &'a Event)>) 
 }
 
 /// Applies events at rising offsets.
-pub(crate) fn apply<'a>(writer: &mut StateWriter, events: impl IntoIterator<Item = (i32, &'a Event)>) -> Vec<Outcome> {
+pub(crate) fn apply<'a>(
+    writer: &mut StateWriter,
+    events: impl IntoIterator<Item = (i32, &'a Event)>,
+) -> Vec<Outcome> {
     let mut next = BTreeMap::<i32, i64>::new();
     events
         .into_iter()
@@ -92,7 +98,9 @@ pub(crate) struct Catalogue(pub(crate) Mutex<BTreeMap<String, Item>>);
 impl CatalogueSink for Catalogue {
     fn upsert(&self, item: Item, _: &Place) -> Result<(), CatalogueError> {
         if item.title.as_deref() == Some("refused") {
-            return Err(CatalogueError::from(Box::<dyn std::error::Error + Send + Sync>::from("it was told so")));
+            return Err(CatalogueError::from(Box::<dyn std::error::Error + Send + Sync>::from(
+                "it was told so",
+            )));
         }
         self.0.lock().unwrap().insert(item.id.as_str().to_owned(), item);
         Ok(())
