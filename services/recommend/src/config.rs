@@ -57,7 +57,7 @@ pub struct RulesConfig {
 }
 
 /// What a placement wants.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlacementConfig {
     /// What each outcome is worth; slates are sorted by the expected worth.
@@ -182,12 +182,6 @@ impl Default for SourcesConfig {
 impl Default for RulesConfig {
     fn default() -> Self {
         Self { bought_within_days: 30, dismissed: true, one_per_group: true }
-    }
-}
-
-impl Default for PlacementConfig {
-    fn default() -> Self {
-        Self { value: ValueConfig::default(), explore: ExploreConfig::default() }
     }
 }
 

@@ -7,7 +7,7 @@
 //! that a slate is never empty while there is something to show.
 
 use std::{
-    collections::hash_map::Entry::Vacant,
+    collections::{HashSet, hash_map::Entry::Vacant},
     time::{Duration, Instant},
 };
 
@@ -39,6 +39,7 @@ pub struct Funnel {
     rules: Vec<Box<dyn Filter>>,
     scorers: Vec<Box<dyn Scorer>>,
     after_scoring: Vec<Box<dyn Filter>>,
+    one_per_group: bool,
 }
 
 /// How long the stages took.
@@ -68,6 +69,7 @@ impl Funnel {
             rules: rules(&config.rules),
             scorers: vec![Box::new(RankerScorer), Box::new(Fusion)],
             after_scoring,
+            one_per_group: config.rules.one_per_group,
         }
     }
 
@@ -108,7 +110,7 @@ impl Funnel {
         let mut kept = std::mem::take(&mut merged.rows);
         let mut removed = std::mem::take(&mut merged.unknown);
         self.apply_rules(view, asked, &mut kept, &mut removed);
-        if kept.len() < asked.page_size && asked.only.is_empty() {
+        if self.places(&kept) < asked.page_size && asked.only.is_empty() {
             self.search_catalogue(view, asked, &mut merged, &mut kept, &mut removed);
         }
         let mut candidates =
@@ -155,6 +157,16 @@ impl Funnel {
         }
     }
 
+    /// How many places these can fill: variants of one product fill one.
+    fn places(&self, candidates: &[Candidate<'_>]) -> usize {
+        if !self.one_per_group {
+            return candidates.len();
+        }
+        let groups = candidates.iter().filter_map(|candidate| candidate.entry.item.group_id.as_deref());
+        let grouped = groups.clone().count();
+        candidates.len() - grouped + groups.collect::<HashSet<_>>().len()
+    }
+
     /// Goes through the whole catalogue, the most popular first, until there are enough. Where nothing at all
     /// can be shown, what was bought may be.
     fn search_catalogue<'v>(
@@ -168,8 +180,11 @@ impl Funnel {
         let popular = view.model().by_popularity().iter().filter_map(|&key| view.entry(key));
         let mut rest = popular.chain(view.entries()).peekable();
         let source = SourceSet::default().with(SourceKind::Catalogue);
-        while kept.len() < asked.page_size && rest.peek().is_some() {
-            rest.by_ref().take(STEP).for_each(drop);
+        while self.places(kept) < asked.page_size && rest.peek().is_some() {
+            rest.by_ref()
+                .filter(|entry| merged.add_new(entry.attributes.key, entry))
+                .take(STEP)
+                .for_each(drop);
             self.apply_rules(view, asked, &mut merged.rows, removed);
             kept.extend(merged.rows.drain(..).map(|candidate| Candidate { sources: source, ..candidate }));
         }
@@ -333,5 +348,56 @@ impl<'v> Merged<'v> {
                 SourceKind::Request | SourceKind::Catalogue => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use endcap_features::UserState;
+
+    use super::*;
+    use crate::{
+        Model, ValueConfig,
+        shop::{item, now, parts},
+    };
+
+    /// Scores every second candidate with something that is no number.
+    struct Broken;
+
+    impl Scorer for Broken {
+        fn score(
+            &self,
+            _: &View<'_>,
+            _: &Asked<'_>,
+            candidates: &mut Candidates<'_>,
+        ) -> Result<(), StageError> {
+            let broken = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+            for (i, candidate) in candidates.rows.iter_mut().enumerate() {
+                candidate.score = if i % 2 == 0 { broken[i / 2 % 3] } else { i as f64 };
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_score_that_is_not_finite_never_takes_a_place() {
+        let model = Model::new(parts((0..60).map(item).collect(), "bundle-1", 1)).unwrap();
+        let state = UserState::default();
+        let view = model.view(&state, now());
+        let funnel = Funnel { scorers: vec![Box::new(Broken)], ..Funnel::new(&RecommendConfig::default()) };
+        let ranking =
+            funnel.rank(&view, &Asked::page(20, ValueConfig::default()), &|_| CounterFeatures::default());
+        assert_eq!(ranking.rows.len(), 30);
+        assert!(ranking.rows.is_sorted_by(|a, b| a.score > b.score));
+        assert!(ranking.rows.iter().all(|candidate| candidate.score.is_finite()));
+        let dropped = ranking.removed.iter().filter(|removed| removed.reason == Reason::NotFinite).count();
+        assert_eq!(dropped, 30, "and none is lost silently");
+    }
+
+    #[test]
+    fn dot_is_the_inner_product() {
+        let a: Vec<f32> = (1..=11).map(|i| i as f32).collect();
+        assert_eq!(dot(&a, &a), 506.0);
+        assert_eq!(dot(&[], &[]), 0.0);
     }
 }

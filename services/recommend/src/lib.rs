@@ -60,3 +60,10 @@ pub use recommender::{Recommender, RecommenderStatus};
 pub use slate::{PlacedItem, Slate, Trace};
 pub use state::{AppliedOffset, StateReadError, StateReader, StateSnapshot};
 pub use token::{Attribution, AttributionKey, InvalidKey, InvalidToken};
+
+// The tests' shop speaks of this crate by its name.
+#[cfg(test)]
+extern crate self as endcap_recommend;
+#[cfg(test)]
+#[path = "../tests/shop/mod.rs"]
+mod shop;

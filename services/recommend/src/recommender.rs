@@ -32,6 +32,9 @@ use crate::{
 /// Changes that pass through the item tower at once when a bundle is swapped in.
 const REPLAY: usize = 1_024;
 
+/// How long a swap waits for the requests that are in flight on the old bundle.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Makes slates. Share it in an [`Arc`].
 pub struct Recommender {
     model: ArcSwap<Model>,
@@ -245,7 +248,7 @@ impl Recommender {
         self.key.verify(token)
     }
 
-    /// Lets another bundle serve. `replay` are changes of the catalogue that this recommender has not been told and
+    /// Lets another bundle serve. Blocks the calling thread, not requests. `replay` are changes of the catalogue that this recommender has not been told and
     /// the bundle may not know (records of the topic `items` from the bundle's offsets on). They, and those it has been told,
     /// act before the first request sees the bundle; requests in flight end on the old one.
     ///
@@ -263,7 +266,13 @@ impl Recommender {
         for changes in unknown.chunks(REPLAY) {
             model.apply(changes)?;
         }
-        self.model.store(Arc::new(model));
+        let old = self.model.swap(Arc::new(model));
+        drop(changes);
+        // Requests in flight end on the old bundle. It is taken apart here rather than by the last of them.
+        let patience = Instant::now() + PATIENCE;
+        while Arc::strong_count(&old) > 1 && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
     }
 

@@ -36,7 +36,12 @@ impl Scorer for RankerScorer {
                 + f64::from(cart) * worth.cart
                 + f64::from(purchase) * worth.purchase;
         }
-        Ok(())
+        match candidates.rows.iter().any(|candidate| candidate.score.is_finite())
+            || candidates.rows.is_empty()
+        {
+            true => Ok(()),
+            false => Err(failed("no score is finite".to_owned())),
+        }
     }
 }
 

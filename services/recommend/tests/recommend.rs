@@ -178,6 +178,20 @@ async fn of_a_group_the_best_ranked_variant_is_shown() {
 }
 
 #[tokio::test]
+async fn variants_of_popular_products_do_not_make_the_slate_short() {
+    // All that the sources reach are variants of two products.
+    let mut items: Vec<Item> = (0..2_000).map(item).collect();
+    for (number, item) in items[..1_900].iter_mut().enumerate() {
+        item.group_id = Some(format!("product-{}", number % 2));
+    }
+    let mut config = certain();
+    config.sources = SourcesConfig { towers: 5, ..config.sources };
+    let shop = Shop::with(items, config);
+    let slate = shop.recommender.recommend(&query("anna")).await.unwrap();
+    assert_eq!(slate.places.len(), 20);
+}
+
+#[tokio::test]
 async fn candidate_ids_are_ranked_and_nothing_else() {
     let shop = Shop::with((0..100).map(item).collect(), certain());
     shop.views("anna", [7]);

@@ -118,7 +118,7 @@ impl Api {
         let count = changes.len();
         let recommender = Arc::clone(&self.recommender);
         let changed = tokio::task::spawn_blocking(move || recommender.apply(changes)).await;
-        changed.map_err(|error| ApiError::defect(error))??;
+        changed.map_err(ApiError::defect)??;
         self.metrics.items_changed(count);
         Ok(())
     }

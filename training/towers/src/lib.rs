@@ -13,7 +13,8 @@
 mod config;
 mod error;
 mod kernels;
-mod ops;
+mod layers;
+mod loss;
 mod parameters;
 mod ranker;
 mod sequences;

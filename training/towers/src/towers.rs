@@ -1,6 +1,6 @@
 //! The two towers as serving runs them: weights in plain slices, forward passes only.
 
-use endcap_features::{GAP_BUCKETS, ItemFeatures};
+use endcap_features::ItemFeatures;
 use endcap_proto::EventType;
 use rayon::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::{
         matmul::{Matrix, MatrixMut, Write, matmul},
         norm::{layer_norm, unit_rows},
     },
-    parameters::{CONTEXT_GROUP, EVENT_TYPES, ITEM_FEED_FORWARD, SHOP_VECTOR},
+    parameters::{CONTEXT_GROUP, ITEM_FEED_FORWARD, SHOP_VECTOR},
     training::{ContextRows, item_scale},
 };
 
@@ -218,7 +218,7 @@ impl Towers {
     fn inputs(&self, user: &UserInput<'_>) -> Vec<f32> {
         let (config, d) = (self.config(), self.dim());
         let context = self.weights.group(CONTEXT_GROUP).unwrap_or_default();
-        debug_assert_eq!(context.len(), (EVENT_TYPES + GAP_BUCKETS + config.length + 1) * d);
+        debug_assert_eq!(context.len(), ContextRows::count(config) * d);
         let skipped = user.items.len().saturating_sub(config.length);
         let mut x = vec![0.0; (user.items.len() - skipped + 1) * d];
         let (start, rows) = x.split_at_mut(d);

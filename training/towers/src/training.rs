@@ -14,8 +14,12 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor, Var};
 
 use crate::{
-    Bags, Dropout, Encoder, Pool, Sequences, TowersConfig, TowersError, ops,
-    parameters::{CONTEXT_GROUP, EVENT_TYPES, Group, ITEM_FEED_FORWARD, SHOP_VECTOR, groups},
+    Bags, Dropout, Encoder, Pool, Sequences, TowersConfig, TowersError,
+    layers::{
+        AddBags, AddProjection, Dropped, FeedForward, Layer, LayerNorm, Pooled, SelfAttention, SumBags, UnitRows, chain,
+    },
+    loss::{Candidates, softmax_loss},
+    parameters::{EVENT_TYPES, Group, groups},
 };
 
 /// What one step learns from. Histories lie one after the other, without padding.
@@ -96,9 +100,32 @@ impl Batch {
         let graph = Graph::new(config, dense)?;
         let rows = Var::from_slice(&self.rows, (self.rows.len() / config.dim, config.dim), &Device::Cpu)?;
         let items = graph.items(self, &rows)?;
-        let users = graph.users(self, &items, dropout)?;
+        let asked = graph.users(self, &items, dropout, Some(self.asked()?))?;
         let total: f64 = self.cases.iter().map(|case| f64::from(case.weight)).sum();
-        let mut asked = Bags::new(users.dim(0)?);
+        let cases = Candidates {
+            corrections: self.corrections.clone(),
+            targets: self.cases.iter().map(|case| case.target).collect(),
+            shares: self.cases.iter().map(|case| (f64::from(case.weight) / total) as f32).collect(),
+            temperature: config.temperature,
+        };
+        let loss = softmax_loss(&asked, &items, Arc::new(cases))?;
+        let gradients = loss.backward()?;
+        let of = |var: &Var| match gradients.get(var) {
+            Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>(),
+            None => Ok(vec![0.0; var.elem_count()]),
+        };
+        let flat = [of(&graph.item)?, of(&graph.user)?].concat();
+        let mut flat = flat.into_iter();
+        Ok(Gradients {
+            loss: f64::from(loss.to_scalar::<f32>()?),
+            rows: of(&rows)?,
+            dense: dense.iter().map(|group| flat.by_ref().take(group.len()).collect()).collect(),
+        })
+    }
+
+    /// Picks the rows of the cases out of all rows.
+    fn asked(&self) -> candle_core::Result<Bags> {
+        let mut asked = Bags::new(self.entries.len() + self.lengths.len());
         for case in &self.cases {
             if case.row as usize >= asked.inputs() {
                 candle_core::bail!("a case in row {} of {}", case.row, asked.inputs());
@@ -106,32 +133,15 @@ impl Batch {
             asked.add(case.row, 1.0);
             asked.close();
         }
-        let candidates = items.narrow(0, 0, self.corrections.len())?;
-        let cases = ops::Candidates {
-            corrections: self.corrections.clone(),
-            targets: self.cases.iter().map(|case| case.target).collect(),
-            shares: self.cases.iter().map(|case| (f64::from(case.weight) / total) as f32).collect(),
-            temperature: config.temperature,
-        };
-        let loss = ops::softmax_loss(&ops::sum_bags(&users, Arc::new(asked))?, &candidates, Arc::new(cases))?;
-        let gradients = loss.backward()?;
-        let of = |var: &Var| match gradients.get(var) {
-            Some(gradient) => gradient.flatten_all()?.to_vec1(),
-            None => Ok(vec![0.0; var.elem_count()]),
-        };
-        Ok(Gradients {
-            loss: f64::from(loss.to_scalar::<f32>()?),
-            rows: of(&rows)?,
-            dense: graph.vars.iter().map(of).collect::<candle_core::Result<_>>()?,
-        })
+        Ok(asked)
     }
 }
 
-/// The two towers on candle's tape.
+/// The two towers on candle's tape: two chains of layers, and the parameters of each.
 struct Graph<'a> {
     config: &'a TowersConfig,
-    groups: Vec<Group>,
-    vars: Vec<Var>,
+    item: Var,
+    user: Var,
 }
 
 impl<'a> Graph<'a> {
@@ -140,73 +150,88 @@ impl<'a> Graph<'a> {
         if !groups.iter().map(Group::size).eq(dense.iter().map(Vec::len)) {
             candle_core::bail!("the dense parameters are of another shape");
         }
-        let vars = dense.iter().map(|values| Var::from_slice(values, values.len(), &Device::Cpu));
-        Ok(Self { config, groups, vars: vars.collect::<candle_core::Result<_>>()? })
-    }
-
-    fn group(&self, name: &str) -> candle_core::Result<&Var> {
-        let place = self.groups.iter().position(|group| group.name == name);
-        place.map(|place| &self.vars[place]).ok_or_else(|| candle_core::Error::msg(format!("no layer {name}")))
+        // The item tower's groups come first.
+        let (item, user) = dense.split_at(groups.iter().take_while(|group| group.name.starts_with("item.")).count());
+        let var = |groups: &[Vec<f32>]| Var::from_vec(groups.concat(), groups.iter().map(Vec::len).sum::<usize>(), &Device::Cpu);
+        Ok(Self { config, item: var(item)?, user: var(user)? })
     }
 
     /// The item tower: batch's items × dim, unit rows.
     fn items(&self, batch: &Batch, rows: &Tensor) -> candle_core::Result<Tensor> {
         let config = self.config;
-        let mut x = ops::sum_bags(rows, Arc::new(batch.items.clone()))?;
+        let dim = config.dim;
+        let mut layers: Vec<Box<dyn Layer>> = vec![Box::new(SumBags { bags: batch.items.clone(), dim })];
         if config.shop_vector > 0 {
-            let vectors = Tensor::from_slice(&batch.shop_vectors, (batch.items.len(), config.shop_vector), &Device::Cpu)?;
-            let weight = self.group(SHOP_VECTOR)?.reshape((config.shop_vector, config.dim))?;
-            x = (x + ops::linear(&vectors, &weight)?)?;
+            let constants = batch.shop_vectors.clone();
+            layers.push(Box::new(AddProjection { constants, width: config.shop_vector, dim }));
         }
         if config.item_hidden > 0 {
-            x = ops::feed_forward(&x, self.group(ITEM_FEED_FORWARD)?, config.item_hidden, Dropout::NONE)?;
+            layers.push(Box::new(FeedForward { dim, hidden: config.item_hidden, dropout: Dropout::NONE }));
         }
-        ops::unit_rows(&x)
+        layers.push(Box::new(UnitRows { dim }));
+        chain(rows, &self.item, layers)
     }
 
-    /// The user tower: rows of all histories, each with one for its start, × dim; unit rows.
-    fn users(&self, batch: &Batch, items: &Tensor, dropout: Dropout) -> candle_core::Result<Tensor> {
+    /// The user tower: rows of all histories, each with one for its start, × dim; unit rows. Where `asked`
+    /// is given, what it picks of them.
+    fn users(
+        &self,
+        batch: &Batch,
+        items: &Tensor,
+        dropout: Dropout,
+        asked: Option<Bags>,
+    ) -> candle_core::Result<Tensor> {
         let config = self.config;
+        let dim = config.dim;
         let lengths = batch.lengths.iter().map(|&length| length as usize);
-        let sequences = Arc::new(Sequences::from_lengths(lengths.clone().map(|length| length + 1)));
         if lengths.clone().sum::<usize>() != batch.entries.len() || lengths.clone().any(|n| n > config.length) {
             candle_core::bail!("histories of {} entries in all, at most {} each", batch.entries.len(), config.length);
         }
-        let mut entries = batch.entries.iter();
-        let mut history = Bags::new(items.dim(0)?);
-        let context_rows = EVENT_TYPES + endcap_features::GAP_BUCKETS + config.length + 1;
-        let mut context = Bags::new(context_rows);
-        for length in lengths {
-            ContextRows::start(config).for_each(|row| context.add(row, 1.0));
-            history.close();
-            context.close();
-            for (position, entry) in (1..).zip(entries.by_ref().take(length)) {
-                if entry.item as usize >= history.inputs() {
-                    candle_core::bail!("item {} of {}", entry.item, history.inputs());
-                }
-                history.add(entry.item, item_scale(config));
-                history.close();
-                ContextRows::entry(config, entry.event_type, entry.gap, position).for_each(|row| context.add(row, 1.0));
-                context.close();
-            }
+        let sequences = Arc::new(Sequences::from_lengths(lengths.map(|length| length + 1)));
+        let (history, context) = inputs(config, batch, items.dim(0)?)?;
+        let mut layers: Vec<Box<dyn Layer>> =
+            vec![Box::new(SumBags { bags: history, dim }), Box::new(AddBags { bags: context, dim })];
+        if !dropout.is_none() {
+            layers.push(Box::new(Dropped(dropout)));
         }
-        let embeddings = self.group(CONTEXT_GROUP)?.reshape((context_rows, config.dim))?;
-        let x = (ops::sum_bags(items, Arc::new(history))? + ops::sum_bags(&embeddings, Arc::new(context))?)?;
-        let mut x = ops::dropped(&x, dropout)?;
         if config.encoder == Encoder::MeanPool {
-            x = ops::pool(&x, sequences.clone(), batch.pool)?;
+            layers.push(Box::new(Pooled { sequences: sequences.clone(), pool: batch.pool, dim }));
         }
         for block in 0..config.blocks {
-            let layer = |part: u64| dropout.layer(4 * (block as u64 + 1) + part);
+            let dropout = |part: u64| dropout.layer(4 * (block as u64 + 1) + part);
             if config.encoder == Encoder::Transformer {
-                let parameters = self.group(&format!("user.blocks.{block}.attention"))?;
-                x = ops::self_attention(&x, parameters, sequences.clone(), config.heads, layer(0))?;
+                let (sequences, heads, dropout) = (sequences.clone(), config.heads, dropout(0));
+                layers.push(Box::new(SelfAttention { sequences, dim, heads, dropout }));
             }
-            let parameters = self.group(&format!("user.blocks.{block}.feed_forward"))?;
-            x = ops::feed_forward(&x, parameters, config.hidden, layer(1))?;
+            layers.push(Box::new(FeedForward { dim, hidden: config.hidden, dropout: dropout(1) }));
         }
-        ops::unit_rows(&ops::layer_norm(&x, self.group("user.norm")?)?)
+        layers.push(Box::new(LayerNorm { dim }));
+        layers.push(Box::new(UnitRows { dim }));
+        layers.extend(asked.map(|bags| -> Box<dyn Layer> { Box::new(SumBags { bags, dim }) }));
+        chain(items, &self.user, layers)
     }
+}
+
+/// What each row of all histories reads of the items, and of the context table.
+fn inputs(config: &TowersConfig, batch: &Batch, items: usize) -> candle_core::Result<(Bags, Bags)> {
+    let mut entries = batch.entries.iter();
+    let mut history = Bags::new(items);
+    let mut context = Bags::new(ContextRows::count(config));
+    for &length in &batch.lengths {
+        ContextRows::start(config).for_each(|row| context.add(row, 1.0));
+        history.close();
+        context.close();
+        for (position, entry) in (1..).zip(entries.by_ref().take(length as usize)) {
+            if entry.item as usize >= items {
+                candle_core::bail!("item {} of {items}", entry.item);
+            }
+            history.add(entry.item, item_scale(config));
+            history.close();
+            ContextRows::entry(config, entry.event_type, entry.gap, position).for_each(|row| context.add(row, 1.0));
+            context.close();
+        }
+    }
+    Ok((history, context))
 }
 
 /// An item's unit vector enters the user tower with numbers of size 1.
@@ -219,6 +244,11 @@ pub(crate) fn item_scale(config: &TowersConfig) -> f32 {
 pub(crate) struct ContextRows;
 
 impl ContextRows {
+    /// Rows of the table.
+    pub(crate) fn count(config: &TowersConfig) -> usize {
+        EVENT_TYPES + endcap_features::GAP_BUCKETS + config.length + 1
+    }
+
     /// Of the row before the first entry.
     pub(crate) fn start(config: &TowersConfig) -> impl Iterator<Item = u32> + use<> {
         let position = (config.encoder == Encoder::Transformer).then_some(Self::position(0));

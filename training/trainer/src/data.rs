@@ -4,10 +4,11 @@
 //! loading), so that ten million take 280 MB. Histories are sorted as a user's state sorts them, and
 //! item features come from the vocabulary's own function: training reads what serving will read.
 
-use endcap_clickstream::{Dataset, Part, TimeKind};
-use endcap_features::{ItemFeatures, KeyMap, Vocabulary, VocabularyConfig};
+use endcap_clickstream::{Dataset, EventRef, Part, TimeKind};
+use endcap_features::{EventFacts, ItemFeatures, KeyMap, SessionTag, Vocabulary, VocabularyConfig};
 use endcap_neighbours::{Sequences, SequencesBuilder};
-use endcap_proto::{EventTime, Item, ItemId, ItemKey};
+use endcap_proto::{EventKey, EventTime, EventType, Item, ItemId, ItemKey, UserKey, VisitorKey};
+use endcap_towers::mix;
 
 use crate::TrainError;
 
@@ -53,7 +54,11 @@ impl TrainingData {
                 if event.time >= until || !event.consent || !event.event_type.is_interest() {
                     continue;
                 }
-                builder.push(&event);
+                if dataset.info.ordered {
+                    builder.push(&event);
+                } else {
+                    builder.push(&Shuffled(event));
+                }
                 for item in event.items() {
                     let entry = counts.entry(ItemKey::of(item.item_id));
                     entry.or_insert_with(|| (item.item_id.into(), 0)).1 += 1;
@@ -157,5 +162,39 @@ impl TrainingData {
             *start = range.end;
             Some(range)
         })
+    }
+}
+
+/// An event of data whose order means nothing, at a time drawn by its id: else whatever the file was sorted
+/// by (the item's number, often) would seem to be an order, and to split by.
+struct Shuffled<'a>(EventRef<'a>);
+
+impl EventFacts for Shuffled<'_> {
+    fn key(&self) -> EventKey {
+        self.0.key()
+    }
+
+    fn event_type(&self) -> EventType {
+        self.0.event_type
+    }
+
+    fn time(&self) -> EventTime {
+        EventTime::clamped((mix(self.0.key().0) >> 24) as i64)
+    }
+
+    fn visitor(&self) -> VisitorKey {
+        self.0.visitor()
+    }
+
+    fn user(&self) -> Option<UserKey> {
+        self.0.user()
+    }
+
+    fn session(&self) -> Option<SessionTag> {
+        None
+    }
+
+    fn items(&self) -> impl Iterator<Item = ItemKey> {
+        EventFacts::items(&self.0)
     }
 }

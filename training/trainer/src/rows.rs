@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::RankerRows;
 
 /// How long after a moment an addition to the cart or a purchase counts as its outcome.
-pub const OUTCOME_WITHIN_MS: i64 = 24 * 3_600_000;
+pub(crate) const OUTCOME_WITHIN_MS: i64 = 24 * 3_600_000;
 
 const HEADS: usize = Head::ALL.len();
 

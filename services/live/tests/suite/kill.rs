@@ -89,7 +89,7 @@ fn start(dir: &Path, config: &KafkaConfig) -> (Child, impl Sized) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // Killed before it has opened the store, it would show nothing.
+    // Killed before it has taken up the stream, it would show nothing.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("consuming")), "the child did not start");
     (child, lines)
@@ -119,6 +119,7 @@ pub(crate) fn child() {
     runtime.block_on(async {
         let drain = CancellationToken::new();
         let running = tokio::spawn(service.run(drain.clone()));
+        assert!(handle.caught_up().await);
         println!("consuming");
         let finish = dir.with_extension("finish");
         loop {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -40,7 +40,7 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     });
     let consuming = tokio::spawn(service.run(drain.clone()));
 
-    let events = world::events(1, 1000);
+    let events = over_hours(world::events(1, 1000));
     let producer = EventProducer::new(prompt.clone(), config.topics.events.as_str());
     let places = producer.write(events.clone()).await.unwrap();
     assert_eq!(places.len(), events.len());
@@ -56,7 +56,7 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     // Other encodings, and poison among them: nothing stalls, and each is accounted for.
     let json = |id: &str, event_type: &str| {
         let event = serde_json::json!({
-            "eventId": id, "type": event_type, "eventTime": EventTime::clamped(START + 500_000).to_string(),
+            "eventId": id, "type": event_type, "eventTime": EventTime::clamped(START + 5 * HOUR).to_string(),
             "visitorId": "json", "items": [{"itemId": "shoe"}], "consent": true,
         });
         Message::new(config.topics.events.as_str(), "json", event.to_string())
@@ -152,7 +152,7 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     let expected = consented.len() + 2;
     assert_eq!(archive_events(config, &archived, 300).await, expected);
     assert_eq!(archive_events(config, &archived, 300).await, expected, "a second run adds nothing");
-    let mut more = world::events(2, 400);
+    let mut more = over_hours(world::events(2, 400));
     for (i, event) in more.iter_mut().enumerate() {
         event.event_id = endcap_proto::EventId::new(format!("more-{i}")).unwrap();
     }
@@ -208,19 +208,36 @@ async fn archive_events(config: &KafkaConfig, dir: &Path, roll_records: u64) -> 
     count
 }
 
-/// Takes away one file of the newest roll of a partition, as if the process had died before it was named.
+/// Takes away one file of several of a newest roll, as if the process had died before it was named.
 fn lose_newest(dir: &Path) {
-    let mut files = Vec::new();
+    let mut rolls = BTreeMap::<String, Vec<PathBuf>>::new();
     let mut folders = vec![dir.join("events")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            match path.is_dir() {
+                true => folders.push(path),
+                false => rolls.entry(path.file_name().unwrap().to_str().unwrap().to_owned()).or_default().push(path),
+            }
         }
     }
-    let newest = files.iter().max_by_key(|path| path.file_name().map(|name| name.to_owned())).unwrap();
-    std::fs::remove_file(newest).unwrap();
+    // Names sort by partition, then offset: of each partition the last one is the newest roll.
+    let names: Vec<_> = rolls.keys().collect();
+    let partition = |name: &str| name.rsplitn(3, '-').last().unwrap().to_owned();
+    let newest = (0..names.len()).filter(|&i| names.get(i + 1).is_none_or(|next| partition(next) != partition(names[i])));
+    let cut = newest.map(|i| &rolls[names[i]]).find(|files| files.len() > 1).expect("a newest roll over two hours");
+    std::fs::remove_file(&cut[1]).unwrap();
 }
+
+/// The same events over a few hours.
+fn over_hours(mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        event.time = EventTime::clamped(START + (event.time.as_millis() - START) * 60);
+    }
+    events
+}
+
+const HOUR: i64 = 3_600_000;
 
 /// Headers of the first `count` records of a topic.
 fn read(config: &KafkaConfig, topic: &str, count: usize) -> Vec<BTreeMap<String, Vec<u8>>> {

@@ -26,12 +26,17 @@ pub(crate) struct SelfAttention<'a> {
     out_bias: &'a [f32],
 }
 
-/// What the backward pass needs of the forward pass, per row.
-pub(crate) struct Trace<'a> {
-    /// 3 dim: queries, keys, values.
+/// A forward pass, as the backward pass sees it.
+pub(crate) struct Pass<'a> {
+    /// The input: rows × dim.
+    pub(crate) x: &'a [f32],
+    /// Queries, keys, values: rows × 3 dim.
     pub(crate) qkv: &'a [f32],
-    /// dim: the heads' outputs, before the output projection.
+    /// The heads' outputs, before the output projection: rows × dim.
     pub(crate) mixed: &'a [f32],
+    /// The number of the first row in the batch.
+    pub(crate) first_row: usize,
+    pub(crate) dropout: Dropout,
 }
 
 fn sizes(dim: usize) -> [usize; 6] {
@@ -49,6 +54,11 @@ impl<'a> SelfAttention<'a> {
             Spec::new("out.weight", [dim, dim], Init::Normal(0.5 / (dim as f32).sqrt())),
             Spec::new("out.bias", [dim], Init::Zeros),
         ]
+    }
+
+    /// How many parameters there are.
+    pub(crate) fn size(dim: usize) -> usize {
+        sizes(dim).iter().sum()
     }
 
     pub(crate) fn new(parameters: &'a [f32], dim: usize, heads: usize) -> Self {
@@ -147,14 +157,13 @@ impl<'a> SelfAttention<'a> {
     /// The gradient: `dx` is written, that of the parameters is added.
     pub(crate) fn backward(
         &self,
-        x: &[f32],
+        pass: Pass<'_>,
         lengths: impl Iterator<Item = usize>,
-        first_row: usize,
-        dropout: Dropout,
-        trace: Trace<'_>,
         grad: &[f32],
-        (dx, dparameters): (&mut [f32], &mut [f32]),
+        dx: &mut [f32],
+        dparameters: &mut [f32],
     ) {
+        let Pass { x, qkv, mixed, first_row, dropout } = pass;
         let d = self.dim;
         let rows = x.len() / d;
         let [dgain, dbias, dqkv_weight, dqkv_bias, dout_weight, dout_bias] = split_mut(dparameters, sizes(d));
@@ -162,7 +171,7 @@ impl<'a> SelfAttention<'a> {
         let mut dout = grad.to_vec();
         dropout.apply(first_row * d, &mut dout);
         add_columns(&dout, dout_bias);
-        let (dout, mixed) = (Matrix::new(&dout, rows, d), Matrix::new(trace.mixed, rows, d));
+        let (dout, mixed) = (Matrix::new(&dout, rows, d), Matrix::new(mixed, rows, d));
         matmul(MatrixMut::new(dout_weight, d, d), Write::Add, 1.0, mixed.t(), dout);
         let mut dmixed = vec![0.0; rows * d];
         let weight = Matrix::new(self.out, d, d);
@@ -176,8 +185,8 @@ impl<'a> SelfAttention<'a> {
             dscores.resize(n * n, 0.0);
             let rows = start..start + n;
             for head in 0..self.heads {
-                self.attend(&trace.qkv[rows.start * 3 * d..rows.end * 3 * d], n, head, &mut scores);
-                let [q, k, v] = [0, 1, 2].map(|part| self.view(trace.qkv, &rows, part, head));
+                self.attend(&qkv[rows.start * 3 * d..rows.end * 3 * d], n, head, &mut scores);
+                let [q, k, v] = [0, 1, 2].map(|part| self.view(qkv, &rows, part, head));
                 let dout = &dmixed[rows.start * d..rows.end * d];
                 let dout = Matrix::columns(dout, d, head * self.width(), self.width());
                 matmul(MatrixMut::new(&mut dscores, n, n), Write::Replace, 1.0, dout, v.t());

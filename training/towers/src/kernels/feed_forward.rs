@@ -23,6 +23,17 @@ pub(crate) struct FeedForward<'a> {
     down_bias: &'a [f32],
 }
 
+/// A forward pass, as the backward pass sees it.
+pub(crate) struct Pass<'a> {
+    /// The input: rows × dim.
+    pub(crate) x: &'a [f32],
+    /// `norm(x) W_1 + b_1`: rows × hidden.
+    pub(crate) inner: &'a [f32],
+    /// The number of the first row in the batch.
+    pub(crate) first_row: usize,
+    pub(crate) dropout: Dropout,
+}
+
 fn sizes(dim: usize, hidden: usize) -> [usize; 6] {
     [dim, dim, dim * hidden, hidden, hidden * dim, dim]
 }
@@ -40,6 +51,11 @@ impl<'a> FeedForward<'a> {
             Spec::new("down.weight", [hidden, dim], Init::Normal(0.5 / (hidden as f32).sqrt())),
             Spec::new("down.bias", [dim], Init::Zeros),
         ]
+    }
+
+    /// How many parameters there are.
+    pub(crate) fn size(dim: usize, hidden: usize) -> usize {
+        sizes(dim, hidden).iter().sum()
     }
 
     pub(crate) fn new(parameters: &'a [f32], dim: usize, hidden: usize) -> Self {
@@ -84,13 +100,12 @@ impl<'a> FeedForward<'a> {
     /// The gradient: `dx` is written, that of the parameters is added.
     pub(crate) fn backward(
         &self,
-        x: &[f32],
-        first_row: usize,
-        dropout: Dropout,
-        inner: &[f32],
+        pass: Pass<'_>,
         grad: &[f32],
-        (dx, dparameters): (&mut [f32], &mut [f32]),
+        dx: &mut [f32],
+        dparameters: &mut [f32],
     ) {
+        let Pass { x, inner, first_row, dropout } = pass;
         let (d, h) = (self.dim, self.hidden);
         let rows = x.len() / d;
         let [dgain, dbias, dup, dup_bias, ddown, ddown_bias] = split_mut(dparameters, sizes(d, h));

@@ -1,7 +1,7 @@
 //! The arithmetic, on plain slices, in one thread: each layer's forward pass and its gradient.
 //!
 //! Serving calls the forward passes as they are; training calls the same functions, shard by shard,
-//! from the operations in [`crate::ops`]. So there is one truth for both. A matrix is a slice of rows,
+//! from [`crate::layers`]. So there is one truth for both. A matrix is a slice of rows,
 //! row after row. Loops are written so that they vectorise, and run under [`simd`], which compiles them
 //! for each instruction set and picks one when the program runs.
 

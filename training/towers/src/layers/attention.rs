@@ -1,53 +1,31 @@
-//! Self-attention as an op.
+//! Self-attention as a layer.
 
-use std::sync::{Arc, OnceLock};
+use std::{ops::Range, sync::Arc};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::Result;
 use rayon::prelude::*;
 
-use super::{output, read, tensor, total, values};
-use crate::{
-    Dropout, Sequences,
-    kernels::attention::{SelfAttention, Trace},
-};
+use super::{Layer, Step, Trace, add_up};
+use crate::{Dropout, Sequences, kernels::attention as kernel};
 
-/// `x + drop(attention(norm(x)))` over each sequence by itself; `x`: rows × dim.
-pub(crate) fn self_attention(
-    x: &Tensor,
-    parameters: &Tensor,
-    sequences: Arc<Sequences>,
-    heads: usize,
-    dropout: Dropout,
-) -> Result<Tensor> {
-    x.apply_op2(parameters, Attention { sequences, heads, dropout, trace: OnceLock::new() })
+/// `y = x + drop(attention(norm(x)))` over each sequence by itself; rows × dim.
+pub(crate) struct SelfAttention {
+    pub(crate) sequences: Arc<Sequences>,
+    pub(crate) dim: usize,
+    pub(crate) heads: usize,
+    pub(crate) dropout: Dropout,
 }
 
-struct Attention {
-    sequences: Arc<Sequences>,
-    heads: usize,
-    dropout: Dropout,
-    /// Queries, keys and values; and the heads' outputs: kept by the forward pass for the backward pass.
-    trace: OnceLock<(Vec<f32>, Vec<f32>)>,
-}
-
-impl CustomOp2 for Attention {
-    fn name(&self) -> &'static str {
-        "self-attention"
+impl Layer for SelfAttention {
+    fn parameters(&self) -> usize {
+        kernel::SelfAttention::size(self.dim)
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        parameters: &CpuStorage,
-        parameters_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, d) = x_layout.shape().dims2()?;
-        let sequences = &self.sequences;
-        sequences.check(n)?;
-        let x = values(x, x_layout)?;
-        let layer = SelfAttention::new(values(parameters, parameters_layout)?, d, self.heads);
-        let (mut qkv, mut mixed, mut y) = (vec![0.0; n * 3 * d], vec![0.0; n * d], vec![0.0; n * d]);
+    fn forward(&self, parameters: &[f32], x: &[f32]) -> Result<(Vec<f32>, Trace)> {
+        let (sequences, d) = (&self.sequences, self.dim);
+        sequences.check(x.len() / d)?;
+        let layer = kernel::SelfAttention::new(parameters, d, self.heads);
+        let (mut qkv, mut mixed, mut y) = (vec![0.0; 3 * x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
         let shards = sequences.shards();
         let parts = sequences.split_mut(&shards, 3 * d, &mut qkv).into_par_iter();
         let parts = parts.zip(sequences.split_mut(&shards, d, &mut mixed));
@@ -57,57 +35,43 @@ impl CustomOp2 for Attention {
             let x = &x[rows.start * d..rows.end * d];
             layer.forward(x, sequences.lengths(shard), rows.start, self.dropout, (qkv, mixed), y);
         });
-        let _ = self.trace.set((qkv, mixed));
-        output(y, (n, d))
+        Ok((y, [qkv, mixed]))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        parameters: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some((qkv, mixed)) = self.trace.get() else { candle_core::bail!("backward before forward") };
-        let grad = grad.contiguous()?;
-        let (n, d) = x.dims2()?;
-        let sequences = &self.sequences;
+    fn backward(&self, step: Step<'_>, dy: Vec<f32>, dparameters: &mut [f32]) -> Vec<f32> {
+        let (sequences, d) = (&self.sequences, self.dim);
+        let layer = kernel::SelfAttention::new(step.parameters, d, self.heads);
+        let [qkv, mixed] = step.trace;
+        let mut dx = vec![0.0; dy.len()];
         let shards = sequences.shards();
-        let mut dx = vec![0.0; n * d];
-        let partial: Vec<Vec<f32>> = {
-            let (x, parameters, grad) = (read(x)?, read(parameters)?, read(&grad)?);
-            let layer = SelfAttention::new(&parameters, d, self.heads);
-            let parts = shards.par_iter().zip(sequences.split_mut(&shards, d, &mut dx));
-            let gradient = |(shard, dx): (&std::ops::Range<usize>, &mut [f32])| {
-                let rows = sequences.shard_rows(shard);
-                let part = |width: usize| rows.start * width..rows.end * width;
-                let mut dparameters = vec![0.0; parameters.len()];
-                let trace = Trace { qkv: &qkv[part(3 * d)], mixed: &mixed[part(d)] };
-                layer.backward(
-                    &x[part(d)],
-                    sequences.lengths(shard),
-                    rows.start,
-                    self.dropout,
-                    trace,
-                    &grad[part(d)],
-                    (dx, &mut dparameters),
-                );
-                dparameters
+        let parts = shards.par_iter().zip(sequences.split_mut(&shards, d, &mut dx));
+        let gradient = |(shard, dx): (&Range<usize>, &mut [f32])| {
+            let rows = sequences.shard_rows(shard);
+            let part = |width: usize| rows.start * width..rows.end * width;
+            let pass = kernel::Pass {
+                x: &step.x[part(d)],
+                qkv: &qkv[part(3 * d)],
+                mixed: &mixed[part(d)],
+                first_row: rows.start,
+                dropout: self.dropout,
             };
-            parts.map(gradient).collect()
+            let mut dparameters = vec![0.0; step.parameters.len()];
+            layer.backward(pass, sequences.lengths(shard), &dy[part(d)], dx, &mut dparameters);
+            dparameters
         };
-        Ok((Some(tensor(dx, x)?), Some(tensor(total(partial), parameters)?)))
+        add_up(parts.map(gradient).collect(), dparameters);
+        dx
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{D, Device};
+    use candle_core::{D, Device, Tensor};
 
     use super::*;
-    use crate::ops::{
-        check::{agree, var},
-        layer_norm,
+    use crate::layers::{
+        LayerNorm, chain,
+        check::{layer_agrees, var},
     };
 
     #[test]
@@ -127,7 +91,7 @@ mod tests {
                 };
                 let (norm, qkv, qkv_bias) = (take(2 * d)?, take(3 * d * d)?.reshape((d, 3 * d))?, take(3 * d)?);
                 let (out, out_bias) = (take(d * d)?.reshape((d, d))?, take(d)?);
-                let qkv = layer_norm(x, &norm)?.matmul(&qkv)?.broadcast_add(&qkv_bias)?;
+                let qkv = chain(x, &norm, vec![Box::new(LayerNorm { dim: d })])?.matmul(&qkv)?.broadcast_add(&qkv_bias)?;
                 let mut mixed = Vec::new();
                 for sequence in 0..sequences.len() {
                     let rows = sequences.rows(sequence);
@@ -148,12 +112,8 @@ mod tests {
                 let y = Tensor::cat(&mixed, 0)?.matmul(&out)?.broadcast_add(&out_bias)?;
                 x + (y * &factors)?
             };
-            agree(
-                &[&x, &parameters],
-                2e-5,
-                |v| self_attention(v[0], v[1], sequences.clone(), heads, dropout),
-                |v| plain(v[0], v[1]),
-            );
+            let layer = || SelfAttention { sequences: sequences.clone(), dim: d, heads, dropout };
+            layer_agrees(&x, &parameters, 2e-5, layer, plain);
         }
     }
 }

@@ -81,7 +81,7 @@ fn serving_gives_what_training_saw() {
         let graph = Graph::new(&config, &weights.dense).unwrap();
         let rows = Tensor::from_slice(&batch.rows, (batch.rows.len() / config.dim, config.dim), &Device::Cpu).unwrap();
         let items = graph.items(&batch, &rows).unwrap();
-        let users = graph.users(&batch, &items, Dropout::NONE).unwrap().to_vec2::<f32>().unwrap();
+        let users = graph.users(&batch, &items, Dropout::NONE, None).unwrap().to_vec2::<f32>().unwrap();
         let items = items.flatten_all().unwrap().to_vec1::<f32>().unwrap();
 
         let bytes = weights.to_safetensors().unwrap();

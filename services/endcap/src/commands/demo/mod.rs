@@ -69,7 +69,9 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
 
     let start = Instant::now();
     let bundles = BundleStore::open(dir.join("bundles"))?;
-    let mut config = PipelineConfig::default();
+    // A synthetic shop is learnt in a few epochs; a demo need not wait for the last digit.
+    let mut config = PipelineConfig { refit: false, ..PipelineConfig::default() };
+    config.towers.epochs = 3;
     config.towers.seed = args.seed;
     config.ranker.seed = args.seed;
     let published = tokio::task::block_in_place(|| -> anyhow::Result<_> {
@@ -141,8 +143,9 @@ async fn walk(door: &Door, shop: &Shop, seed: u64) -> anyhow::Result<()> {
             Some(after) => println!("\nclicks {title:?}; {:.1} ms later sees", after.as_secs_f64() * 1e3),
             None => println!("\nclicks {title:?}; the slate stays"),
         }
+        // On the product's page the storefront names it, so that it is not proposed to whoever looks at it.
+        print_slate(&door.slate_beside(&visitor, Some(&item.id)).await?);
         slate = changed.slate;
-        print_slate(&slate);
     }
     Ok(())
 }

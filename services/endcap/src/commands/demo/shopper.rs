@@ -7,7 +7,7 @@ use endcap_live::EventProducer;
 use endcap_proto::{
     Event, EventId, EventItem, EventTime, EventType, ItemId, VisitorId,
     v1::{
-        RecommendRequest, RecommendResponse, Result as SlateEntry,
+        Context as PageContext, RecommendRequest, RecommendResponse, Result as SlateEntry,
         recommendation_service_client::RecommendationServiceClient,
     },
 };
@@ -26,7 +26,6 @@ pub struct Door {
 /// A slate as a shopper sees it.
 pub struct Slate {
     pub entries: Vec<SlateEntry>,
-    pub token: String,
 }
 
 /// What a click did.
@@ -49,14 +48,21 @@ impl Door {
 
     /// Asks for a slate.
     pub async fn slate(&self, visitor: &VisitorId) -> anyhow::Result<Slate> {
+        self.slate_beside(visitor, None).await
+    }
+
+    /// Asks for a slate to be shown on a product's page.
+    pub async fn slate_beside(&self, visitor: &VisitorId, item: Option<&ItemId>) -> anyhow::Result<Slate> {
+        let item_ids = item.map(|id| id.as_str().to_owned()).into_iter().collect();
         let request = RecommendRequest {
             visitor_id: visitor.as_str().to_owned(),
+            context: Some(PageContext { item_ids, ..PageContext::default() }),
             return_item: true,
             ..Default::default()
         };
-        let RecommendResponse { results, attribution_token, .. } =
+        let RecommendResponse { results, .. } =
             self.service.clone().recommend(request).await.context("Recommend")?.into_inner();
-        Ok(Slate { entries: results, token: attribution_token })
+        Ok(Slate { entries: results })
     }
 
     /// Produces events, and waits until the broker has them.

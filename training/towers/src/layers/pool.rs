@@ -1,25 +1,23 @@
-//! Pooling as an op.
+//! Pooling as a layer.
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::Result;
 use rayon::prelude::*;
 
-use super::{output, read, tensor, values};
+use super::{Layer, Step, Trace};
 use crate::{Sequences, kernels::pool::Pool};
 
 /// Each row's mean over the rows of its sequence that it sees.
-pub(crate) fn pool(x: &Tensor, sequences: Arc<Sequences>, pool: Pool) -> Result<Tensor> {
-    x.apply_op1(PoolOp { sequences, pool })
+pub(crate) struct Pooled {
+    pub(crate) sequences: Arc<Sequences>,
+    pub(crate) pool: Pool,
+    pub(crate) dim: usize,
 }
 
-struct PoolOp {
-    sequences: Arc<Sequences>,
-    pool: Pool,
-}
-
-impl PoolOp {
-    fn apply(&self, x: &[f32], d: usize, run: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
+impl Pooled {
+    fn apply(&self, x: &[f32], run: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
+        let d = self.dim;
         let mut out = vec![0.0; x.len()];
         let shards = self.sequences.shards();
         let parts = self.sequences.split_mut(&shards, d, &mut out);
@@ -35,40 +33,34 @@ impl PoolOp {
     }
 }
 
-impl CustomOp1 for PoolOp {
-    fn name(&self) -> &'static str {
-        "pool"
+impl Layer for Pooled {
+    fn forward(&self, _: &[f32], x: &[f32]) -> Result<(Vec<f32>, Trace)> {
+        self.sequences.check(x.len() / self.dim)?;
+        Ok((self.apply(x, |x, y| self.pool.forward(x, self.dim, y)), Trace::default()))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (n, d) = layout.shape().dims2()?;
-        self.sequences.check(n)?;
-        output(self.apply(values(x, layout)?, d, |x, y| self.pool.forward(x, d, y)), (n, d))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let d = x.dim(1)?;
-        let dx = self.apply(&read(&grad)?, d, |grad, dx| self.pool.backward(grad, d, dx));
-        Ok(Some(tensor(dx, x)?))
+    fn backward(&self, _: Step<'_>, dy: Vec<f32>, _: &mut [f32]) -> Vec<f32> {
+        self.apply(&dy, |dy, dx| self.pool.backward(dy, self.dim, dx))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Tensor};
+
     use super::*;
-    use crate::ops::check::{agree, var};
+    use crate::layers::check::{layer_agrees, var};
 
     #[test]
     fn pools_agree_with_their_matrices() {
         let sequences = Arc::new(Sequences::from_lengths([3, 1, 170, 2, 90]));
         let n = sequences.total();
-        for kind in [Pool::Prefix, Pool::Others] {
+        for pool in [Pool::Prefix, Pool::Others] {
             let mut matrix = vec![0f32; n * n];
             for sequence in 0..sequences.len() {
                 let rows = sequences.rows(sequence);
                 for t in rows.clone() {
-                    let seen = |s: usize| match kind {
+                    let seen = |s: usize| match pool {
                         Pool::Prefix => s <= t,
                         Pool::Others => s != t || rows.len() == 1,
                     };
@@ -78,9 +70,9 @@ mod tests {
                     }
                 }
             }
-            let matrix = Tensor::from_vec(matrix, (n, n), &candle_core::Device::Cpu).unwrap();
-            let x = var(1, (n, 5));
-            agree(&[&x], 2e-5, |v| pool(v[0], sequences.clone(), kind), |v| matrix.matmul(v[0]));
+            let matrix = Tensor::from_vec(matrix, (n, n), &Device::Cpu).unwrap();
+            let layer = || Pooled { sequences: sequences.clone(), pool, dim: 5 };
+            layer_agrees(&var(1, (n, 5)), &var(2, 0), 2e-5, layer, |x, _| matrix.matmul(x));
         }
     }
 }

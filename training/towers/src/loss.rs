@@ -1,17 +1,20 @@
-//! The training loss as an op.
+//! The training loss as an op on candle's tape.
 
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{output, shard_rows, tensor, total, values};
-use crate::kernels::softmax::Cases;
+use crate::{
+    kernels::softmax::Cases,
+    layers::{add_up, output, tensor, values},
+};
 
 /// What the rows of a batch are asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Candidates {
-    /// Per candidate, what is added to its logit where it is not the target.
+    /// The first so many of the items are candidates; per candidate, what is added to its logit where it is
+    /// not the target.
     pub(crate) corrections: Vec<f32>,
     /// Per row, its target among the candidates.
     pub(crate) targets: Vec<u32>,
@@ -23,12 +26,17 @@ pub(crate) struct Candidates {
 /// `Σ share · −ln softmax(x · candidates / temperature + corrections)[target]`: a scalar. The gradient is
 /// made on the way, tile by tile, so rows × candidates are never held.
 ///
-/// `x`: rows × d, `candidates`: n × d. The correction is left out for a row's own target: it is there
+/// `x`: rows × d, `items`: n × d, of which the first are the candidates. The correction is left out for a row's own target: it is there
 /// for certain, not by chance (the logQ correction of Yi et al. 2019, doi:10.1145/3298689.3346996,
 /// without the bias that correcting the positive brings).
-pub(crate) fn softmax_loss(x: &Tensor, candidates: &Tensor, cases: Arc<Candidates>) -> Result<Tensor> {
-    x.apply_op2(candidates, SoftmaxLoss { cases, gradients: OnceLock::new() })
+pub(crate) fn softmax_loss(x: &Tensor, items: &Tensor, cases: Arc<Candidates>) -> Result<Tensor> {
+    x.apply_op2(items, SoftmaxLoss { cases, gradients: OnceLock::new() })
 }
+
+/// The most shards of the rows, each with a gradient of the candidates of its own, and the fewest rows
+/// that are worth one.
+const SHARDS: usize = 8;
+const SHARD_ROWS: usize = 256;
 
 struct SoftmaxLoss {
     cases: Arc<Candidates>,
@@ -44,21 +52,23 @@ impl CustomOp2 for SoftmaxLoss {
         &self,
         x: &CpuStorage,
         x_layout: &Layout,
-        candidates: &CpuStorage,
-        candidates_layout: &Layout,
+        items: &CpuStorage,
+        items_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let Candidates { corrections, targets, shares, temperature } = &*self.cases;
         let (n, d) = x_layout.shape().dims2()?;
-        let count = candidates_layout.shape().dims2()?.0;
-        if (targets.len(), shares.len(), corrections.len()) != (n, n, count) {
-            candle_core::bail!("{} targets for {n} rows, {} corrections for {count}", targets.len(), corrections.len());
+        let count = corrections.len();
+        if (targets.len(), shares.len()) != (n, n) || count > items_layout.shape().dims2()?.0 {
+            let items = items_layout.shape().dims2()?.0;
+            candle_core::bail!("{} targets for {n} rows, {count} candidates of {items} items", targets.len());
         }
         if targets.iter().any(|&target| target as usize >= count) {
             candle_core::bail!("a target beyond the {count} candidates");
         }
-        let (x, candidates) = (values(x, x_layout)?, values(candidates, candidates_layout)?);
+        let (x, items) = (values(x, x_layout)?, values(items, items_layout)?);
+        let candidates = &items[..count * d];
         let mut dx = vec![0.0; n * d];
-        let rows = shard_rows(n);
+        let rows = n.div_ceil(SHARDS).max(SHARD_ROWS);
         let shards = x.par_chunks(rows * d).zip(dx.par_chunks_mut(rows * d));
         let shards = shards.zip(targets.par_chunks(rows)).zip(shares.par_chunks(rows));
         let run = |(((x, dx), targets), shares): (((&[f32], &mut [f32]), &[u32]), &[f32])| {
@@ -69,24 +79,23 @@ impl CustomOp2 for SoftmaxLoss {
             (loss, dcandidates)
         };
         let (losses, partial): (Vec<f64>, Vec<Vec<f32>>) = shards.map(run).unzip();
-        let dcandidates = if partial.is_empty() { vec![0.0; candidates.len()] } else { total(partial) };
-        let _ = self.gradients.set((dx, dcandidates));
+        let mut ditems = vec![0.0; items.len()];
+        add_up(partial, &mut ditems[..count * d]);
+        let _ = self.gradients.set((dx, ditems));
         output(vec![losses.iter().sum::<f64>() as f32], ())
     }
 
     fn bwd(
         &self,
         x: &Tensor,
-        candidates: &Tensor,
+        items: &Tensor,
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some((dx, dcandidates)) = self.gradients.get() else {
-            candle_core::bail!("backward before forward")
-        };
+        let Some((dx, ditems)) = self.gradients.get() else { candle_core::bail!("backward before forward") };
         let scale = grad.to_scalar::<f32>()?;
         let scaled = |values: &[f32]| values.iter().map(|value| value * scale).collect();
-        Ok((Some(tensor(scaled(dx), x)?), Some(tensor(scaled(dcandidates), candidates)?)))
+        Ok((Some(tensor(scaled(dx), x)?), Some(tensor(scaled(ditems), items)?)))
     }
 }
 
@@ -95,7 +104,7 @@ mod tests {
     use candle_core::{D, Device};
 
     use super::*;
-    use crate::ops::check::{agree, var};
+    use crate::layers::check::{agree, var};
 
     fn cases(rows: usize, count: usize) -> Candidates {
         let random = |i: usize| (crate::mix(i as u64) % 1000) as f32 / 1000.0;
@@ -120,9 +129,10 @@ mod tests {
         let is_target = |row: usize, c: usize| cases.targets[row] as usize == c;
         let corrections = dense(&|row, c| if is_target(row, c) { 0.0 } else { cases.corrections[c] });
         let picks = dense(&|row, c| if is_target(row, c) { -cases.shares[row] } else { 0.0 });
-        let (x, candidates) = (var(1, (rows, d)), var(2, (count, d)));
-        agree(&[&x, &candidates], 2e-5, |v| softmax_loss(v[0], v[1], cases.clone()), |v| {
-            let logits = ((v[0].matmul(&v[1].t()?)? / f64::from(cases.temperature))? + &corrections)?;
+        // Two items more than there are candidates.
+        let (x, items) = (var(1, (rows, d)), var(2, (count + 2, d)));
+        agree(&[&x, &items], 2e-5, |v| softmax_loss(v[0], v[1], cases.clone()), |v| {
+            let logits = ((v[0].matmul(&v[1].narrow(0, 0, count)?.t()?)? / f64::from(cases.temperature))? + &corrections)?;
             (candle_nn::ops::log_softmax(&logits, D::Minus1)? * &picks)?.sum_all()
         });
     }
