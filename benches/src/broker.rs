@@ -36,7 +36,10 @@ impl Broker {
     pub fn start(brokers: Option<&str>) -> anyhow::Result<Self> {
         if let Some(brokers) = brokers {
             let create_topics = CreateTopics { enabled: true, partitions: PARTITIONS, replication: None };
-            return Ok(Self { config: KafkaConfig { create_topics, ..KafkaConfig::new(brokers) }, mock: None });
+            return Ok(Self {
+                config: KafkaConfig { create_topics, ..KafkaConfig::new(brokers) },
+                mock: None,
+            });
         }
         let program = std::env::current_exe().context("this program's own path")?;
         let mut process = Command::new(program)

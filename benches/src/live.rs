@@ -12,7 +12,8 @@ use cpu_time::ProcessTime;
 use endcap_features::UserState;
 use endcap_live::consumer::{self, ConsumerConfig, Options};
 use endcap_live::{
-    DeadLetters, EventProducer, EventSink, KafkaConfig, KafkaSink, KafkaSource, Place, StateStore, StoreConfig,
+    DeadLetters, EventProducer, EventSink, KafkaConfig, KafkaSink, KafkaSource, Place, StateStore,
+    StoreConfig,
 };
 use endcap_proto::{Event, EventTime, VisitorId, v1};
 use endcap_recommend::StateReader;
@@ -57,20 +58,23 @@ fn pure(report: &mut Report) {
     let messages: Vec<Vec<u8>> = Events::new(SEED, USERS, ITEMS).take(20_000).map(encode).collect();
     let events: Vec<Event> = Events::new(SEED, USERS, ITEMS).take(20_000).collect();
     let mut states = BTreeMap::<_, UserState>::new();
-    let figures = in_turn(ROUNDS, &mut [
-        &mut || {
-            rate(time, |i| {
-                let event = v1::Event::decode(&*messages[i % messages.len()]).map(Event::try_from);
-                black_box(event).ok();
-            })
-        },
-        &mut || {
-            rate(time, |i| {
-                let event = &events[i % events.len()];
-                states.entry(event.visitor_id.key()).or_default().apply(event);
-            })
-        },
-    ]);
+    let figures = in_turn(
+        ROUNDS,
+        &mut [
+            &mut || {
+                rate(time, |i| {
+                    let event = v1::Event::decode(&*messages[i % messages.len()]).map(Event::try_from);
+                    black_box(event).ok();
+                })
+            },
+            &mut || {
+                rate(time, |i| {
+                    let event = &events[i % events.len()];
+                    states.entry(event.visitor_id.key()).or_default().apply(event);
+                })
+            },
+        ],
+    );
     report.push(Row::alone("decode and validate, 300 B", figures[0], "events/s"));
     report.push(Row::alone("apply to a state in memory", figures[1], "events/s"));
 }
@@ -94,7 +98,11 @@ async fn applied(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
         let status = live.handle.status();
         live.stop().await?;
         ours.push(EVENTS as f64 / start.elapsed().as_secs_f64());
-        ensure!(status.applied as usize == EVENTS, "{} of {EVENTS} events were applied: {status:?}", status.applied);
+        ensure!(
+            status.applied as usize == EVENTS,
+            "{} of {EVENTS} events were applied: {status:?}",
+            status.applied
+        );
         disk = store.disk_bytes();
 
         let start = ProcessTime::now();
@@ -104,7 +112,8 @@ async fn applied(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
     }
     let peer = format!("bare consumer, {}", broker.name());
     let unit = "events per CPU second";
-    let row = Row::beside("applied, with state on disk", median(ours), median(bare), &peer, unit, Better::More);
+    let row =
+        Row::beside("applied, with state on disk", median(ours), median(bare), &peer, unit, Better::More);
     report.push(row.bar(0.35));
     report.push(Row::alone("state on disk, per event", disk as f64 / EVENTS as f64, "bytes"));
     Ok(())
@@ -144,27 +153,37 @@ impl Live {
     /// Waits until readers see what lies there.
     async fn reached(&self, place: &Place) -> anyhow::Result<()> {
         let reached = tokio::time::timeout(Duration::from_secs(10), self.handle.reached(place)).await;
-        ensure!(reached.with_context(|| format!("{place:?} is not visible after 10 s"))?, "the consumer ended");
+        ensure!(
+            reached.with_context(|| format!("{place:?} is not visible after 10 s"))?,
+            "the consumer ended"
+        );
         Ok(())
     }
 
-    async fn stop(self) -> anyhow::Result<()> {
+    async fn stop(mut self) -> anyhow::Result<()> {
         self.drain.cancel();
-        Ok(self.running.await??)
+        Ok((&mut self.running).await??)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // Where something went wrong in between: the consumer's thread would keep the program.
+        self.drain.cancel();
     }
 }
 
 fn client(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &config.brokers).set("fetch.wait.max.ms", config.fetch_wait_ms.to_string());
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("fetch.wait.max.ms", config.fetch_wait_ms.to_string());
     client
 }
 
 fn produce(config: &KafkaConfig, messages: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
-    let producer: BaseProducer = client(config)
-        .set("linger.ms", "20")
-        .set("queue.buffering.max.messages", "1000000")
-        .create()?;
+    let producer: BaseProducer =
+        client(config).set("linger.ms", "20").set("queue.buffering.max.messages", "1000000").create()?;
     for (key, value) in messages {
         let record = BaseRecord::to(&config.topics.events).key(key).payload(value);
         producer.send(record).map_err(|(error, _)| error)?;
@@ -173,8 +192,9 @@ fn produce(config: &KafkaConfig, messages: &[(String, Vec<u8>)]) -> anyhow::Resu
     Ok(producer.flush(Duration::from_secs(60))?)
 }
 
-/// The peer: every partition from its beginning, until `messages` have come. Reads what a consumer must read.
-fn bare_consumer(config: &KafkaConfig, from: Offset) -> anyhow::Result<BaseConsumer> {
+/// The peer: librdkafka and nothing else, on every partition, from its beginning or its end.
+fn bare_consumer(config: &KafkaConfig, from_end: bool) -> anyhow::Result<BaseConsumer> {
+    let topic = &config.topics.events;
     let consumer: BaseConsumer = client(config)
         .set("group.id", "bare")
         .set("enable.auto.commit", "false")
@@ -182,14 +202,15 @@ fn bare_consumer(config: &KafkaConfig, from: Offset) -> anyhow::Result<BaseConsu
         .create()?;
     let mut all = TopicPartitionList::new();
     for partition in 0..i32::from(PARTITIONS) {
-        all.add_partition_offset(&config.topics.events, partition, from)?;
+        let (first, end) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(10))?;
+        all.add_partition_offset(topic, partition, Offset::Offset(if from_end { end } else { first }))?;
     }
     consumer.assign(&all)?;
     Ok(consumer)
 }
 
 fn count_bytes(config: &KafkaConfig, messages: usize) -> anyhow::Result<usize> {
-    let consumer = bare_consumer(config, Offset::Beginning)?;
+    let consumer = bare_consumer(config, false)?;
     let mut bytes = 0;
     for _ in 0..messages {
         let message = consumer.poll(Duration::from_secs(10)).context("no message for 10 s")??;
@@ -208,7 +229,8 @@ async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
     let producer = EventProducer::new(sink, &*config.topics.events);
 
     // One shopper, so one partition, whose offsets are known beforehand.
-    let now = || EventTime::clamped(std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64));
+    let now =
+        || EventTime::clamped(std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as i64));
     let visitor = VisitorId::new(Events::visitor(1))?;
     let mut events =
         Events::new(SEED, 1, ITEMS).map(|event| Event { visitor_id: visitor.clone(), time: now(), ..event });
@@ -221,7 +243,8 @@ async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
             live.reached(&last).await?;
             for _ in 0..PAIRS {
                 let event = next()?;
-                let (producer, expected) = (producer.clone(), Place { offset: last.offset + 1, ..last.clone() });
+                let (producer, expected) =
+                    (producer.clone(), Place { offset: last.offset + 1, ..last.clone() });
                 let start = Instant::now();
                 let delivered = tokio::spawn(async move { producer.write(vec![event]).await });
                 live.reached(&expected).await?;
@@ -257,15 +280,12 @@ async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()>
 /// The peer: producer and consumer of librdkafka with nothing between them, one message at a time.
 fn bare_round_trips(config: &KafkaConfig, messages: &[Vec<u8>]) -> anyhow::Result<Vec<f64>> {
     let key = Events::visitor(1);
-    let producer: BaseProducer = client(config).set("linger.ms", "0").set("enable.idempotence", "true").create()?;
-    let consumer = bare_consumer(config, Offset::End)?;
+    let producer: BaseProducer =
+        client(config).set("linger.ms", "0").set("enable.idempotence", "true").create()?;
+    let consumer = bare_consumer(config, true)?;
     let mut figures = Vec::with_capacity(messages.len());
     // The first one only opens connections.
     for message in messages.first().into_iter().chain(messages) {
-        if figures.is_empty() {
-            // A consumer at the end of a partition has to be there before anything comes.
-            consumer.poll(Duration::from_millis(500)).transpose()?;
-        }
         let start = Instant::now();
         let record = BaseRecord::to(&config.topics.events).key(&key).payload(message);
         producer.send(record).map_err(|(error, _)| error)?;
@@ -307,19 +327,22 @@ fn restart(report: &mut Report, runtime: &tokio::runtime::Runtime, users: usize)
         Ok(elapsed)
     };
     let mut failed = None;
-    let figures = in_turn(ROUNDS, &mut [
-        &mut || {
-            open().unwrap_or_else(|error| {
-                failed = Some(error);
-                f64::NAN
-            })
-        },
-        &mut || {
-            let start = Instant::now();
-            black_box(read_all(dir.path())).ok();
-            start.elapsed().as_secs_f64() * 1e3
-        },
-    ]);
+    let figures = in_turn(
+        ROUNDS,
+        &mut [
+            &mut || {
+                open().unwrap_or_else(|error| {
+                    failed = Some(error);
+                    f64::NAN
+                })
+            },
+            &mut || {
+                let start = Instant::now();
+                black_box(read_all(dir.path())).ok();
+                start.elapsed().as_secs_f64() * 1e3
+            },
+        ],
+    );
     if let Some(error) = failed {
         return Err(error);
     }

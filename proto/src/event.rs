@@ -165,7 +165,16 @@ impl EventType {
         use EventType::*;
         matches!(
             self,
-            Impression | Click | View | AddToCart | RemoveFromCart | AddToWishlist | Purchase | Refund | Dismiss | Rate
+            Impression
+                | Click
+                | View
+                | AddToCart
+                | RemoveFromCart
+                | AddToWishlist
+                | Purchase
+                | Refund
+                | Dismiss
+                | Rate
         )
     }
 
@@ -189,10 +198,10 @@ impl TryFrom<v1::Event> for Event {
     type Error = FieldError;
 
     fn try_from(event: v1::Event) -> Result<Self, FieldError> {
-        let event_type = v1::EventType::try_from(event.r#type)
-            .ok()
-            .and_then(EventType::from_proto)
-            .ok_or_else(|| FieldError::new("type", format!("must be a known event type, is {}", event.r#type)))?;
+        let event_type =
+            v1::EventType::try_from(event.r#type).ok().and_then(EventType::from_proto).ok_or_else(|| {
+                FieldError::new("type", format!("must be a known event type, is {}", event.r#type))
+            })?;
         let time = event.event_time.as_ref().ok_or_else(|| FieldError::new("event_time", "must be set"))?;
         if event_type.needs_items() && event.items.is_empty() {
             return Err(FieldError::new("items", format!("must not be empty for {event_type}")));
@@ -294,7 +303,9 @@ pub(crate) fn optional(text: String) -> Option<String> {
 
 pub(crate) fn amount(field: &str, value: Option<f64>) -> Result<Option<f64>, FieldError> {
     match value {
-        Some(value) if !value.is_finite() => Err(FieldError::new(field, format!("must be finite, is {value}"))),
+        Some(value) if !value.is_finite() => {
+            Err(FieldError::new(field, format!("must be finite, is {value}")))
+        }
         value => Ok(value),
     }
 }

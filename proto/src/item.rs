@@ -123,13 +123,18 @@ impl TryFrom<v1::Item> for Item {
             .map(|(name, attribute)| {
                 let value = match attribute.value {
                     Some(v1::attribute::Value::Text(text)) => Attribute::Text(text),
-                    Some(v1::attribute::Value::Number(number)) if number.is_finite() => Attribute::Number(number),
+                    Some(v1::attribute::Value::Number(number)) if number.is_finite() => {
+                        Attribute::Number(number)
+                    }
                     Some(v1::attribute::Value::Number(number)) => {
                         let rule = format!("must be finite, is {number}");
                         return Err(FieldError::new(format!("attributes[{name:?}]"), rule));
                     }
                     None => {
-                        return Err(FieldError::new(format!("attributes[{name:?}]"), "must be text or number"));
+                        return Err(FieldError::new(
+                            format!("attributes[{name:?}]"),
+                            "must be text or number",
+                        ));
                     }
                 };
                 Ok((name, value))
@@ -222,7 +227,9 @@ impl Availability {
 
 fn price(field: &str, value: Option<f64>) -> Result<Option<f64>, FieldError> {
     match amount(field, value)? {
-        Some(value) if value < 0.0 => Err(FieldError::new(field, format!("must not be negative, is {value}"))),
+        Some(value) if value < 0.0 => {
+            Err(FieldError::new(field, format!("must not be negative, is {value}")))
+        }
         value => Ok(value),
     }
 }

@@ -18,13 +18,7 @@ pub use item::{Attribute, Availability, Item};
 pub use time::EventTime;
 
 /// The messages of `endcap.v1`, and, with the feature `services`, its gRPC clients and servers.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    rust_2018_idioms,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(missing_docs, unreachable_pub, rust_2018_idioms, clippy::all, clippy::pedantic)]
 pub mod v1 {
     include!("generated/endcap.v1.rs");
     include!("generated/endcap.v1.serde.rs");

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// A real-time product recommendation engine for storefronts.
 #[derive(Debug, Parser)]
 #[command(name = "endcap", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `check` says no-go, 78 wrong configuration.\n\
-                        Start with `endcap demo`.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `check` says no-go, 78 wrong configuration.\n\
+                        Start with `endcap demo`."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

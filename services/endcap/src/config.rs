@@ -77,7 +77,10 @@ pub struct ConfigError {
 
 /// Reads `C` from a TOML file (its default when there is none), changed by `KEY=VALUE` entries. A value that
 /// is no TOML is taken as text.
-pub fn load<C: DeserializeOwned + Serialize + Default>(file: Option<&Path>, set: &[String]) -> anyhow::Result<C> {
+pub fn load<C: DeserializeOwned + Serialize + Default>(
+    file: Option<&Path>,
+    set: &[String],
+) -> anyhow::Result<C> {
     let (config, origin) = match file {
         None => (C::default(), "defaults".to_owned()),
         Some(path) => {
@@ -93,7 +96,8 @@ pub fn load<C: DeserializeOwned + Serialize + Default>(file: Option<&Path>, set:
     for entry in set {
         insert(&mut table, entry)?;
     }
-    serde_path_to_error::deserialize(table).map_err(|error| refuse(&format!("{origin} with --set"), &error).into())
+    serde_path_to_error::deserialize(table)
+        .map_err(|error| refuse(&format!("{origin} with --set"), &error).into())
 }
 
 impl Config {
@@ -228,7 +232,9 @@ mod tests {
         assert!(refused("[server\n").contains("endcap.toml"));
         let set = |entry: &str| load::<Config>(None, &[entry.to_owned()]);
         assert_eq!(set("server.address=127.0.0.1:9").unwrap().server.address.port(), 9);
-        assert!(set("server.limits.in_flight=many").unwrap_err().to_string().contains("server.limits.in_flight"));
+        assert!(
+            set("server.limits.in_flight=many").unwrap_err().to_string().contains("server.limits.in_flight")
+        );
         assert!(set("nonsense").unwrap_err().to_string().contains("KEY=VALUE"));
     }
 

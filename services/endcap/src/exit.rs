@@ -31,9 +31,14 @@ pub fn report(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
-            eprintln!("error: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+            let mut said = error.to_string();
+            eprintln!("error: {said}");
+            // Some errors say their cause themselves.
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                if !said.contains(&cause) {
+                    eprintln!("  because: {cause}");
+                }
+                said = cause;
             }
             ExitCode::from(1)
         }

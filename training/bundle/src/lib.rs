@@ -163,14 +163,14 @@ impl Bundle {
     pub fn load(dir: &Path) -> Result<Self, BundleError> {
         let manifest = Manifest::read(dir)?;
         manifest.verify(dir)?;
-        let vocabulary = Vocabulary::read(&dir.join(VOCABULARY)).map_err(BundleError::part(VOCABULARY))?;
+        let vocabulary = Vocabulary::read(dir.join(VOCABULARY)).map_err(BundleError::part(VOCABULARY))?;
         let catalogue = read_catalogue(&dir.join(CATALOGUE))?;
-        let config: TowersConfig =
-            serde_json::from_slice(&read(&dir.join(TOWERS_CONFIG))?).map_err(BundleError::part(TOWERS_CONFIG))?;
-        let towers =
-            Towers::load(config, &read(&dir.join(TOWERS_WEIGHTS))?).map_err(BundleError::part(TOWERS_WEIGHTS))?;
+        let config: TowersConfig = serde_json::from_slice(&read(&dir.join(TOWERS_CONFIG))?)
+            .map_err(BundleError::part(TOWERS_CONFIG))?;
+        let towers = Towers::load(config, &read(&dir.join(TOWERS_WEIGHTS))?)
+            .map_err(BundleError::part(TOWERS_WEIGHTS))?;
         let ranker = Ranker::read(dir, RANKER).map_err(BundleError::part(RANKER))?;
-        let counting = CountingModels::read(&dir.join(COUNTING)).map_err(BundleError::part(COUNTING))?;
+        let counting = CountingModels::read(dir.join(COUNTING)).map_err(BundleError::part(COUNTING))?;
         let index = Index::load(&dir.join(INDEX)).map_err(BundleError::part(INDEX))?;
         if index.dim() != towers.dim() {
             let reason = format!("its vectors have {} dimensions, the towers' {}", index.dim(), towers.dim());
@@ -184,13 +184,14 @@ impl Bundle {
 
 impl BundleDraft<'_> {
     fn write(&self, dir: &Path) -> Result<(), BundleError> {
-        self.vocabulary.write(&dir.join(VOCABULARY)).map_err(BundleError::part(VOCABULARY))?;
+        self.vocabulary.write(dir.join(VOCABULARY)).map_err(BundleError::part(VOCABULARY))?;
         let mut writer = ItemWriter::create(dir.join(CATALOGUE)).map_err(BundleError::part(CATALOGUE))?;
         for item in self.catalogue {
             writer.write(item).map_err(BundleError::part(CATALOGUE))?;
         }
         writer.finish().map_err(BundleError::part(CATALOGUE))?;
-        let config = serde_json::to_vec_pretty(self.towers_config).map_err(BundleError::part(TOWERS_CONFIG))?;
+        let config =
+            serde_json::to_vec_pretty(self.towers_config).map_err(BundleError::part(TOWERS_CONFIG))?;
         write(&dir.join(TOWERS_CONFIG), &config)?;
         write(&dir.join(TOWERS_WEIGHTS), self.towers_weights)?;
         self.ranker.write(dir, RANKER).map_err(BundleError::part(RANKER))?;

@@ -104,7 +104,9 @@ impl Manifest {
         let corrupt = |reason: String| BundleError::Corrupt { path: path.clone(), reason };
         let file = File::open(&path).map_err(|source| BundleError::io(&path, source))?;
         let mut json = Vec::new();
-        file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut json).map_err(|source| BundleError::io(&path, source))?;
+        file.take(MAX_MANIFEST_BYTES + 1)
+            .read_to_end(&mut json)
+            .map_err(|source| BundleError::io(&path, source))?;
         if json.len() as u64 > MAX_MANIFEST_BYTES {
             return Err(corrupt(format!("more than {MAX_MANIFEST_BYTES} bytes")));
         }

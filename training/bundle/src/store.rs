@@ -202,7 +202,9 @@ impl BundleStore {
         let json = serde_json::to_vec_pretty(active)
             .map_err(|error| BundleError::Part { part: ACTIVE, reason: error.to_string() })?;
         let mut file = File::create(&aside).map_err(|source| BundleError::io(&aside, source))?;
-        file.write_all(&json).and_then(|()| file.sync_all()).map_err(|source| BundleError::io(&aside, source))?;
+        file.write_all(&json)
+            .and_then(|()| file.sync_all())
+            .map_err(|source| BundleError::io(&aside, source))?;
         fs::rename(&aside, &path).map_err(|source| BundleError::io(&path, source))?;
         sync(&self.root)
     }

@@ -9,7 +9,7 @@ use endcap_recommend::{Asked, Model, ValueConfig};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bootstrap, Group, Metric, Moment, Rank, Replay, Report, System, Systems};
+use crate::{Bootstrap, Group, Metric, Moment, Rank, Replay, Report, System, Systems, report::Ranks};
 
 /// What to do with items that the shopper touched before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,14 +175,22 @@ impl GlobalTime {
                 [System::Popularity, System::RecentPopularity].map(|baseline| (place(ours), place(baseline)))
             })
             .collect();
-        let parts: [(&str, &dyn Fn(&Case) -> bool); 3] =
-            [("all", &|_| true), ("warm items", &|case| case.warm), ("without history", &|case| !case.history)];
-        let groups: Vec<Group> = parts
-            .into_iter()
-            .filter_map(|(name, include)| {
-                Group::of(name, cases, include, &names, ranks, &self.metrics, &compare, &bootstrap)
-            })
-            .collect();
+        let table = Ranks {
+            cases,
+            systems: &names,
+            ranks,
+            metrics: &self.metrics,
+            compare: &compare,
+            bootstrap: &bootstrap,
+        };
+        let groups: Vec<Group> = [
+            table.group("all", |_| true),
+            table.group("warm items", |case| case.warm),
+            table.group("without history", |case| !case.history),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         if groups.is_empty() {
             return Err(EvaluationError::NoCases { cut: self.cut });
         }

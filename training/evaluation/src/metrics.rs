@@ -115,9 +115,8 @@ impl TryFrom<String> for Metric {
 /// ```
 pub fn rank_of(scores: &[f32], target: usize, masked: impl Fn(usize) -> bool) -> u32 {
     let bar = scores[target];
-    let outranks = |(item, &score): (usize, &f32)| {
-        item != target && (bar.is_nan() || score >= bar) && !masked(item)
-    };
+    let outranks =
+        |(item, &score): (usize, &f32)| item != target && (bar.is_nan() || score >= bar) && !masked(item);
     1 + scores.iter().enumerate().filter(|&pair| outranks(pair)).count() as u32
 }
 

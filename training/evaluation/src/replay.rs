@@ -96,7 +96,10 @@ impl Replay {
     }
 
     /// The products of interest events at or after `from`, with their shoppers and times, in order.
-    pub fn interests(&self, from: EventTime) -> impl Iterator<Item = (VisitorKey, EventTime, EventType, ItemKey)> {
+    pub fn interests(
+        &self,
+        from: EventTime,
+    ) -> impl Iterator<Item = (VisitorKey, EventTime, EventType, ItemKey)> {
         let first = self.events.partition_point(|event| event.time < from);
         self.events[first..].iter().filter(|event| event.event_type.is_interest()).flat_map(|event| {
             self.items_of(event).iter().map(|&item| (event.visitor, event.time, event.event_type, item))
@@ -107,7 +110,11 @@ impl Replay {
     ///
     /// # Errors
     /// The first of `visit`'s.
-    pub fn run<E>(&self, from: EventTime, mut visit: impl FnMut(&Moment<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn run<E>(
+        &self,
+        from: EventTime,
+        mut visit: impl FnMut(&Moment<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut users: HashMap<VisitorKey, (u32, UserState)> = HashMap::new();
         let mut counters: KeyMap<ItemKey, ItemCounters> = KeyMap::default();
         for events in self.events.chunk_by(|a, b| a.visitor == b.visitor && a.time == b.time) {

@@ -1,6 +1,6 @@
 //! The table that an evaluation prints: systems × metrics, with intervals, for all cases and for groups.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,65 +60,59 @@ pub struct Comparison {
     pub difference: Estimate,
 }
 
-// === impl Group ===
+/// The ranks that systems gave to the targets of cases: what groups are tabled from.
+pub(crate) struct Ranks<'a> {
+    pub(crate) cases: &'a [Case],
+    /// Names of the systems.
+    pub(crate) systems: &'a [String],
+    /// `ranks[s][c]`: the rank of case `c`'s target under system `s`.
+    pub(crate) ranks: &'a [Vec<Rank>],
+    pub(crate) metrics: &'a [Metric],
+    /// Pairs of systems, the second of each being the baseline.
+    pub(crate) compare: &'a [(usize, usize)],
+    pub(crate) bootstrap: &'a Bootstrap,
+}
 
-impl Group {
-    /// Tables the cases that `include` says. `ranks[s][c]` is the rank of case `c`'s target under system `s`;
-    /// `compare` lists pairs of systems, the second of each being the baseline. `None` when no case is included.
-    pub fn of(
-        name: &str,
-        cases: &[Case],
-        include: impl Fn(&Case) -> bool,
-        systems: &[String],
-        ranks: &[Vec<Rank>],
-        metrics: &[Metric],
-        compare: &[(usize, usize)],
-        bootstrap: &Bootstrap,
-    ) -> Option<Self> {
-        let chosen: Vec<usize> = (0..cases.len()).filter(|&case| include(&cases[case])).collect();
+// === impl Ranks ===
+
+impl Ranks<'_> {
+    /// Tables the cases that `include` says; `None` when that is none.
+    pub(crate) fn group(&self, name: &str, include: fn(&Case) -> bool) -> Option<Group> {
+        let chosen: Vec<usize> = (0..self.cases.len()).filter(|&case| include(&self.cases[case])).collect();
         if chosen.is_empty() {
             return None;
         }
-        let mut numbering = std::collections::HashMap::new();
+        let mut numbers = HashMap::new();
         let users: Vec<u32> = chosen
             .iter()
             .map(|&case| {
-                let next = numbering.len() as u32;
-                *numbering.entry(cases[case].user).or_insert(next)
+                let next = numbers.len() as u32;
+                *numbers.entry(self.cases[case].user).or_insert(next)
             })
             .collect();
         let values = |system: usize, metric: Metric| -> Vec<f64> {
-            chosen.iter().map(|&case| metric.of(ranks[system][case])).collect()
+            chosen.iter().map(|&case| metric.of(self.ranks[system][case])).collect()
         };
-        let rows = systems.iter().enumerate().map(|(system, name)| Row {
-            system: name.clone(),
-            estimates: metrics
-                .iter()
-                .filter_map(|&metric| Some((metric, bootstrap.mean(&users, &values(system, metric))?)))
-                .collect(),
-        });
-        let comparisons = compare.iter().flat_map(|&(system, baseline)| {
-            metrics.iter().map(move |&metric| (system, baseline, metric))
-        });
-        let comparisons = comparisons.filter_map(|(system, baseline, metric)| {
-            let mut differences = values(system, metric);
-            for (ours, theirs) in differences.iter_mut().zip(values(baseline, metric)) {
-                *ours -= theirs;
+        let mean = |values: &[f64]| self.bootstrap.mean(&users, values);
+        let mut rows = Vec::new();
+        for (system, name) in self.systems.iter().enumerate() {
+            let estimate = |&metric: &Metric| Some((metric, mean(&values(system, metric))?));
+            rows.push(Row { system: name.clone(), estimates: self.metrics.iter().filter_map(estimate).collect() });
+        }
+        let mut comparisons = Vec::new();
+        for &(system, baseline) in self.compare {
+            for &metric in self.metrics {
+                let (ours, theirs) = (values(system, metric), values(baseline, metric));
+                let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
+                comparisons.extend(mean(&differences).map(|difference| Comparison {
+                    system: self.systems[system].clone(),
+                    baseline: self.systems[baseline].clone(),
+                    metric,
+                    difference,
+                }));
             }
-            Some(Comparison {
-                system: systems[system].clone(),
-                baseline: systems[baseline].clone(),
-                metric,
-                difference: bootstrap.mean(&users, &differences)?,
-            })
-        });
-        Some(Self {
-            name: name.to_owned(),
-            cases: chosen.len(),
-            users: numbering.len(),
-            rows: rows.collect(),
-            comparisons: comparisons.collect(),
-        })
+        }
+        Some(Group { name: name.to_owned(), cases: chosen.len(), users: numbers.len(), rows, comparisons })
     }
 }
 

@@ -128,7 +128,8 @@ impl<'a> Systems<'a> {
             System::TowersExact => {
                 let view = view();
                 let user = view.vector().map_err(|error| failed(error.to_string()))?;
-                let scores: Vec<f32> = self.vectors.chunks_exact(user.len()).map(|item| dot(user, item)).collect();
+                let scores: Vec<f32> =
+                    self.vectors.chunks_exact(user.len()).map(|item| dot(user, item)).collect();
                 self.by_scores(&scores, targets, masked)
             }
             System::TowersIndex => {
@@ -154,7 +155,8 @@ impl<'a> Systems<'a> {
     }
 
     fn by_scores(&self, scores: &[f32], targets: &[ItemKey], masked: &KeySet<ItemKey>) -> Vec<Rank> {
-        let rank = |target| Some(rank_of(scores, *self.rows.get(target)?, |row| masked.contains(&self.keys[row])));
+        let rank =
+            |target| Some(rank_of(scores, *self.rows.get(target)?, |row| masked.contains(&self.keys[row])));
         targets.iter().map(rank).collect()
     }
 }
@@ -163,7 +165,8 @@ impl<'a> Systems<'a> {
 fn by_list(list: &[(ItemKey, f32)], targets: &[ItemKey], masked: &KeySet<ItemKey>) -> Vec<Rank> {
     let rank = |target: &ItemKey| {
         let (_, bar) = list.iter().find(|(item, _)| item == target)?;
-        let outranks = |(item, score): &&(ItemKey, f32)| item != target && score >= bar && !masked.contains(item);
+        let outranks =
+            |(item, score): &&(ItemKey, f32)| item != target && score >= bar && !masked.contains(item);
         Some(1 + list.iter().filter(outranks).count() as u32)
     };
     targets.iter().map(rank).collect()

@@ -12,7 +12,9 @@ pub enum TowersError {
         rule: String,
     },
     /// The weights do not fit the shape, or are no safetensors.
-    #[error("weights: {0}; they belong to another shape or version: train again, or load the bundle they came from")]
+    #[error(
+        "weights: {0}; they belong to another shape or version: train again, or load the bundle they came from"
+    )]
     Weights(String),
     /// The input does not fit the model.
     #[error("{field}: {rule}")]

@@ -24,10 +24,14 @@ mod weights;
 
 pub use config::{Encoder, RankerConfig, TowersConfig};
 pub use error::TowersError;
-pub use kernels::{bags::Bags, dropout::{Dropout, mix}, pool::Pool};
+pub use kernels::{
+    bags::Bags,
+    dropout::{Dropout, mix},
+    pool::Pool,
+};
+pub use parameters::{Group, Init, Spec};
 pub use ranker::{Head, Ranker, RankerNetwork, RankerWeights, standardise};
 pub use sequences::Sequences;
-pub use parameters::{Group, Init, Spec};
 pub use towers::{Towers, UserInput, dot_products, word_weight};
 pub use training::{Batch, Case, Entry, Gradients};
 pub use weights::Weights;

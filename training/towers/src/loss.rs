@@ -131,10 +131,17 @@ mod tests {
         let picks = dense(&|row, c| if is_target(row, c) { -cases.shares[row] } else { 0.0 });
         // Two items more than there are candidates.
         let (x, items) = (var(1, (rows, d)), var(2, (count + 2, d)));
-        agree(&[&x, &items], 2e-5, |v| softmax_loss(v[0], v[1], cases.clone()), |v| {
-            let logits = ((v[0].matmul(&v[1].narrow(0, 0, count)?.t()?)? / f64::from(cases.temperature))? + &corrections)?;
-            (candle_nn::ops::log_softmax(&logits, D::Minus1)? * &picks)?.sum_all()
-        });
+        agree(
+            &[&x, &items],
+            2e-5,
+            |v| softmax_loss(v[0], v[1], cases.clone()),
+            |v| {
+                let logits = ((v[0].matmul(&v[1].narrow(0, 0, count)?.t()?)?
+                    / f64::from(cases.temperature))?
+                    + &corrections)?;
+                (candle_nn::ops::log_softmax(&logits, D::Minus1)? * &picks)?.sum_all()
+            },
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! of such groups. The optimiser walks groups, the weights' file holds a tensor per spec, and a layer
 //! takes its group apart with [`split`].
 
-use crate::{TowersConfig, config::Encoder, kernels::attention::SelfAttention, kernels::feed_forward::FeedForward};
+use crate::{
+    TowersConfig, config::Encoder, kernels::attention::SelfAttention, kernels::feed_forward::FeedForward,
+};
 
 /// One parameter of a layer.
 #[derive(Debug, Clone, PartialEq)]

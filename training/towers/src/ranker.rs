@@ -90,15 +90,24 @@ impl Ranker {
         let network = RankerNetwork::new(features, &config.hidden, Head::ALL.len());
         let refuse = |reason: String| Err(TowersError::Weights(reason));
         if config.hidden.contains(&0) || config.hidden.iter().any(|&width| width > 8192) {
-            return Err(TowersError::Config { field: "hidden", rule: "must be widths within 1..=8192".into() });
+            return Err(TowersError::Config {
+                field: "hidden",
+                rule: "must be widths within 1..=8192".into(),
+            });
         }
         let sizes = [weights.deviations.len(), weights.network.len(), weights.calibration.len()];
         if sizes != [features, network.parameters(), Head::ALL.len()] {
-            return refuse(format!("a ranker of {features} features and heads {:?} has other sizes than {sizes:?}", Head::ALL));
+            return refuse(format!(
+                "a ranker of {features} features and heads {:?} has other sizes than {sizes:?}",
+                Head::ALL
+            ));
         }
         let calibration = weights.calibration.iter().flatten();
-        let mut numbers = weights.means.iter().chain(&weights.deviations).chain(&weights.network).chain(calibration);
-        if !numbers.all(|number| number.is_finite()) || weights.deviations.iter().any(|&deviation| deviation <= 0.0) {
+        let mut numbers =
+            weights.means.iter().chain(&weights.deviations).chain(&weights.network).chain(calibration);
+        if !numbers.all(|number| number.is_finite())
+            || weights.deviations.iter().any(|&deviation| deviation <= 0.0)
+        {
             return refuse("a number of the ranker is not finite, or a deviation not above 0".into());
         }
         Ok(Self { config, network, weights })
@@ -121,7 +130,8 @@ impl Ranker {
     /// When the length is no multiple of the number of features.
     pub fn predict(&self, features: &[f32]) -> Result<Vec<f32>, TowersError> {
         if !features.len().is_multiple_of(self.features().max(1)) {
-            let rule = format!("must be rows of {} features, are {} numbers", self.features(), features.len());
+            let rule =
+                format!("must be rows of {} features, are {} numbers", self.features(), features.len());
             return Err(TowersError::Input { field: "features".into(), rule });
         }
         if features.is_empty() {
@@ -144,20 +154,23 @@ impl Ranker {
     /// When they cannot be read, or do not fit each other.
     pub fn read(dir: &Path, name: &str) -> Result<Self, TowersError> {
         let (shape_path, weights_path) = paths(dir, name);
-        let read = |path: &Path| {
-            fs::read(path).map_err(|source| TowersError::Io { path: path.to_owned(), source })
-        };
+        let read =
+            |path: &Path| fs::read(path).map_err(|source| TowersError::Io { path: path.to_owned(), source });
         let shape: Shape = serde_json::from_slice(&read(&shape_path)?)
             .map_err(|error| TowersError::Weights(format!("{}: {error}", shape_path.display())))?;
         if shape.format != FORMAT || shape.heads != Head::ALL {
             let (format, heads) = (shape.format, shape.heads);
-            let reason = format!("a ranker of format {format} with heads {heads:?}, this build reads format {FORMAT} with {:?}", Head::ALL);
+            let reason = format!(
+                "a ranker of format {format} with heads {heads:?}, this build reads format {FORMAT} with {:?}",
+                Head::ALL
+            );
             return Err(TowersError::Weights(reason));
         }
         let bytes = read(&weights_path)?;
         let mut tensors = Tensors::read(&bytes)?;
         let n = Some(shape.features);
-        let parameters = RankerNetwork::new(shape.features, &shape.network.hidden, Head::ALL.len()).parameters();
+        let parameters =
+            RankerNetwork::new(shape.features, &shape.network.hidden, Head::ALL.len()).parameters();
         let weights = RankerWeights {
             means: tensors.take("means", &[n])?,
             deviations: tensors.take("deviations", &[n])?,
@@ -187,7 +200,8 @@ impl Ranker {
             heads: Head::ALL.to_vec(),
             network: self.config.clone(),
         };
-        let shape = serde_json::to_vec_pretty(&shape).map_err(|error| TowersError::Weights(error.to_string()))?;
+        let shape =
+            serde_json::to_vec_pretty(&shape).map_err(|error| TowersError::Weights(error.to_string()))?;
         let RankerWeights { means, deviations, network, calibration } = &self.weights;
         let calibration: Vec<f32> = calibration.iter().flatten().copied().collect();
         let tensors = vec![
@@ -282,7 +296,11 @@ mod tests {
             assert!(Ranker::read(dir.path(), "ranker").is_err(), "{cut} bytes");
         }
         fs::write(&path, &good).unwrap();
-        fs::write(dir.path().join("ranker.json"), r#"{"format":1,"features":3,"heads":["click","cart","purchase"],"network":{"hidden":[4]}}"#).unwrap();
+        fs::write(
+            dir.path().join("ranker.json"),
+            r#"{"format":1,"features":3,"heads":["click","cart","purchase"],"network":{"hidden":[4]}}"#,
+        )
+        .unwrap();
         assert!(matches!(Ranker::read(dir.path(), "ranker"), Err(TowersError::Weights(_))));
     }
 }

@@ -121,7 +121,8 @@ impl Towers {
             return refuse("words", format!("must be below {}, one is {row}", self.word_rows()));
         }
         if !item.vector.is_empty() && item.vector.len() != self.config().shop_vector {
-            let rule = format!("must be of length {} or empty, is {}", self.config().shop_vector, item.vector.len());
+            let rule =
+                format!("must be of length {} or empty, is {}", self.config().shop_vector, item.vector.len());
             return refuse("vector", rule);
         }
         if !item.vector.iter().all(|number| number.is_finite()) {
@@ -142,7 +143,13 @@ impl Towers {
             }
             if let (Some(weight), false) = (self.weights.group(SHOP_VECTOR), item.vector.is_empty()) {
                 let vector = Matrix::new(&item.vector, 1, config.shop_vector);
-                matmul(MatrixMut::new(x, 1, d), Write::Add, 1.0, vector, Matrix::new(weight, config.shop_vector, d));
+                matmul(
+                    MatrixMut::new(x, 1, d),
+                    Write::Add,
+                    1.0,
+                    vector,
+                    Matrix::new(weight, config.shop_vector, d),
+                );
             }
         }
         if let Some(parameters) = self.weights.group(ITEM_FEED_FORWARD) {

@@ -16,7 +16,8 @@ use candle_core::{Device, Tensor, Var};
 use crate::{
     Bags, Dropout, Encoder, Pool, Sequences, TowersConfig, TowersError,
     layers::{
-        AddBags, AddProjection, Dropped, FeedForward, Layer, LayerNorm, Pooled, SelfAttention, SumBags, UnitRows, chain,
+        AddBags, AddProjection, Dropped, FeedForward, Layer, LayerNorm, Pooled, SelfAttention, SumBags,
+        UnitRows, chain,
     },
     loss::{Candidates, softmax_loss},
     parameters::{EVENT_TYPES, Group, groups},
@@ -90,13 +91,16 @@ impl Batch {
         dense: &[Vec<f32>],
         dropout: Dropout,
     ) -> Result<Gradients, TowersError> {
-        self.step(config, dense, dropout).map_err(|error| TowersError::Input {
-            field: "batch".into(),
-            rule: error.to_string(),
-        })
+        self.step(config, dense, dropout)
+            .map_err(|error| TowersError::Input { field: "batch".into(), rule: error.to_string() })
     }
 
-    fn step(&self, config: &TowersConfig, dense: &[Vec<f32>], dropout: Dropout) -> candle_core::Result<Gradients> {
+    fn step(
+        &self,
+        config: &TowersConfig,
+        dense: &[Vec<f32>],
+        dropout: Dropout,
+    ) -> candle_core::Result<Gradients> {
         let graph = Graph::new(config, dense)?;
         let rows = Var::from_slice(&self.rows, (self.rows.len() / config.dim, config.dim), &Device::Cpu)?;
         let items = graph.items(self, &rows)?;
@@ -151,8 +155,11 @@ impl<'a> Graph<'a> {
             candle_core::bail!("the dense parameters are of another shape");
         }
         // The item tower's groups come first.
-        let (item, user) = dense.split_at(groups.iter().take_while(|group| group.name.starts_with("item.")).count());
-        let var = |groups: &[Vec<f32>]| Var::from_vec(groups.concat(), groups.iter().map(Vec::len).sum::<usize>(), &Device::Cpu);
+        let (item, user) =
+            dense.split_at(groups.iter().take_while(|group| group.name.starts_with("item.")).count());
+        let var = |groups: &[Vec<f32>]| {
+            Var::from_vec(groups.concat(), groups.iter().map(Vec::len).sum::<usize>(), &Device::Cpu)
+        };
         Ok(Self { config, item: var(item)?, user: var(user)? })
     }
 
@@ -184,8 +191,13 @@ impl<'a> Graph<'a> {
         let config = self.config;
         let dim = config.dim;
         let lengths = batch.lengths.iter().map(|&length| length as usize);
-        if lengths.clone().sum::<usize>() != batch.entries.len() || lengths.clone().any(|n| n > config.length) {
-            candle_core::bail!("histories of {} entries in all, at most {} each", batch.entries.len(), config.length);
+        if lengths.clone().sum::<usize>() != batch.entries.len() || lengths.clone().any(|n| n > config.length)
+        {
+            candle_core::bail!(
+                "histories of {} entries in all, at most {} each",
+                batch.entries.len(),
+                config.length
+            );
         }
         let sequences = Arc::new(Sequences::from_lengths(lengths.map(|length| length + 1)));
         let (history, context) = inputs(config, batch, items.dim(0)?)?;
@@ -227,7 +239,8 @@ fn inputs(config: &TowersConfig, batch: &Batch, items: usize) -> candle_core::Re
             }
             history.add(entry.item, item_scale(config));
             history.close();
-            ContextRows::entry(config, entry.event_type, entry.gap, position).for_each(|row| context.add(row, 1.0));
+            ContextRows::entry(config, entry.event_type, entry.gap, position)
+                .for_each(|row| context.add(row, 1.0));
             context.close();
         }
     }
@@ -265,7 +278,8 @@ impl ContextRows {
         let ordered = config.encoder == Encoder::Transformer;
         let event_type = u32::from(event_type).min(EVENT_TYPES as u32 - 1);
         let gap = EVENT_TYPES as u32 + u32::from(gap).min(endcap_features::GAP_BUCKETS as u32 - 1);
-        std::iter::once(event_type).chain([gap, Self::position(position)].into_iter().filter(move |_| ordered))
+        std::iter::once(event_type)
+            .chain([gap, Self::position(position)].into_iter().filter(move |_| ordered))
     }
 
     fn position(position: u32) -> u32 {

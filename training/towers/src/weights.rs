@@ -54,9 +54,11 @@ impl Weights {
             let specs = group.specs.iter().enumerate().map(|(place, spec)| match spec.init {
                 Init::Zeros => vec![0.0; spec.size()],
                 Init::Ones => vec![1.0; spec.size()],
-                Init::Normal(deviation) => {
-                    normals(mix(seed ^ (number as u64) << 16 ^ (place as u64) << 8 ^ 3), spec.size(), deviation)
-                }
+                Init::Normal(deviation) => normals(
+                    mix(seed ^ (number as u64) << 16 ^ (place as u64) << 8 ^ 3),
+                    spec.size(),
+                    deviation,
+                ),
             });
             specs.flatten().collect()
         });
@@ -150,7 +152,8 @@ pub(crate) struct Tensors<'a> {
 
 impl<'a> Tensors<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, TowersError> {
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| TowersError::Weights(error.to_string()))?;
+        let tensors =
+            SafeTensors::deserialize(bytes).map_err(|error| TowersError::Weights(error.to_string()))?;
         let left = tensors.names().into_iter().map(str::to_owned).collect();
         Ok(Self { tensors, left })
     }
@@ -259,11 +262,21 @@ mod tests {
     fn weights_of_another_shape_or_broken_ones_are_refused() {
         let weights = Weights::new(config(), 2, 0, 1).unwrap();
         let bytes = weights.to_safetensors().unwrap();
-        let refused = |config: TowersConfig, bytes: &[u8]| Weights::read(config, bytes).unwrap_err().to_string();
-        assert!(refused(TowersConfig { hidden: 12, ..config() }, &bytes).contains("user.blocks.0.feed_forward.up.weight is F32 [8, 8]"));
-        assert!(refused(TowersConfig { blocks: 2, ..config() }, &bytes).contains("user.blocks.1.attention.norm.gain is missing"));
+        let refused =
+            |config: TowersConfig, bytes: &[u8]| Weights::read(config, bytes).unwrap_err().to_string();
+        assert!(
+            refused(TowersConfig { hidden: 12, ..config() }, &bytes)
+                .contains("user.blocks.0.feed_forward.up.weight is F32 [8, 8]")
+        );
+        assert!(
+            refused(TowersConfig { blocks: 2, ..config() }, &bytes)
+                .contains("user.blocks.1.attention.norm.gain is missing")
+        );
         assert!(refused(TowersConfig { item_hidden: 0, ..config() }, &bytes).contains("has no place"));
-        assert!(refused(TowersConfig { heads: 3, ..config() }, &bytes).contains("heads must divide dim (8), is 3"));
+        assert!(
+            refused(TowersConfig { heads: 3, ..config() }, &bytes)
+                .contains("heads must divide dim (8), is 3")
+        );
         for cut in 0..bytes.len() {
             assert!(Weights::read(config(), &bytes[..cut]).is_err(), "{cut} bytes");
         }

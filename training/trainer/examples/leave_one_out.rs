@@ -14,7 +14,9 @@ use endcap_clickstream::TimeKind;
 use endcap_neighbours::SequencesBuilder;
 use endcap_proto::{Event, EventId, EventItem, EventTime, EventType, ItemId, VisitorId};
 use endcap_towers::{Towers, UserInput, dot_products};
-use endcap_trainer::{EpochReport, Progress, StepProgress, TrainConfig, TrainingData, Validation, fit_towers};
+use endcap_trainer::{
+    EpochReport, Progress, StepProgress, TrainConfig, TrainingData, Validation, fit_towers,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -23,7 +25,12 @@ struct Print(Instant);
 impl Progress for Print {
     fn step(&mut self, step: &StepProgress) {
         if step.step == step.steps {
-            eprint!("{:5.0} s  epoch {} {:.0} positions/s ", self.0.elapsed().as_secs_f64(), step.epoch, step.positions_per_second);
+            eprint!(
+                "{:5.0} s  epoch {} {:.0} positions/s ",
+                self.0.elapsed().as_secs_f64(),
+                step.epoch,
+                step.positions_per_second
+            );
         }
     }
 
@@ -76,7 +83,8 @@ fn main() -> Result<()> {
     let towers = Towers::load(fitted.config, &fitted.weights)?;
     let d = towers.dim();
     let vectors = towers.item_vectors(data.item_features())?;
-    let rows: HashMap<_, _> = data.item_features().iter().zip(0..).map(|(item, row)| (item.key, row)).collect();
+    let rows: HashMap<_, _> =
+        data.item_features().iter().zip(0..).map(|(item, row)| (item.key, row)).collect();
     let row = |id: &str| -> Result<usize> { Ok(rows[&ItemId::new(id)?.key()]) };
     let mut scores = vec![0.0; rows.len()];
     let (mut hits, mut gain) = (0.0, 0.0);
@@ -85,7 +93,8 @@ fn main() -> Result<()> {
         let history: Vec<usize> = history.iter().map(|id| row(id)).collect::<Result<_>>()?;
         let inputs: Vec<&[f32]> = history.iter().map(|&row| &vectors[row * d..][..d]).collect();
         let n = inputs.len();
-        let user = UserInput { items: &inputs, event_types: &vec![EventType::View; n], gap_buckets: &vec![1; n] };
+        let user =
+            UserInput { items: &inputs, event_types: &vec![EventType::View; n], gap_buckets: &vec![1; n] };
         dot_products(&towers.user_vectors(&[user])?, &vectors, d, &mut scores);
         history.iter().for_each(|&row| scores[row] = f32::NEG_INFINITY);
         let target = row(last)?;

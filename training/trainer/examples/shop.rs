@@ -42,7 +42,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let data = TrainingData::load(&Dataset::open(dir.path())?, &LoadOptions::default())?;
     let interactions = data.sequences().interactions().len();
-    println!("{interactions} interactions, {} words, read in {:.2?}", data.vocabulary().words(), start.elapsed());
+    println!(
+        "{interactions} interactions, {} words, read in {:.2?}",
+        data.vocabulary().words(),
+        start.elapsed()
+    );
     let fitted = fit_towers(&data, &config, &mut Print)?;
     println!("best epoch {}, {:.1} s", fitted.report.best_epoch, fitted.report.seconds);
 
@@ -59,7 +63,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut state = UserState::default();
         shop.history_of(shopper).0.iter().for_each(|event| _ = state.apply(event));
         let features = features_at(&state, shop.config().end, towers.length());
-        let known: Vec<_> = features.history.iter().filter_map(|entry| Some((entry, place(entry.item)?))).collect();
+        let known: Vec<_> =
+            features.history.iter().filter_map(|entry| Some((entry, place(entry.item)?))).collect();
         let items: Vec<&[f32]> = known.iter().map(|(_, item)| &vectors[item * d..][..d]).collect();
         let event_types: Vec<_> = known.iter().map(|(entry, _)| entry.event_type).collect();
         let gap_buckets: Vec<_> = known.iter().map(|(entry, _)| entry.gap_bucket).collect();
@@ -72,6 +77,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         popularity += shop.expected_clicks(&taste, &popular);
         oracle += shop.expected_clicks(&taste, &shop.oracle_top(&taste, TOP));
     }
-    println!("of the oracle's expected clicks: {:.1} %, popularity {:.1} %", 100.0 * ours / oracle, 100.0 * popularity / oracle);
+    println!(
+        "of the oracle's expected clicks: {:.1} %, popularity {:.1} %",
+        100.0 * ours / oracle,
+        100.0 * popularity / oracle
+    );
     Ok(())
 }

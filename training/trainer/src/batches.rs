@@ -60,7 +60,12 @@ impl Places {
 
 impl<'a> Batcher<'a> {
     /// `counts`: how often each item is met in what may be learnt from.
-    pub(crate) fn new(data: &'a TrainingData, config: &'a TrainConfig, shape: TowersConfig, counts: &[u32]) -> Self {
+    pub(crate) fn new(
+        data: &'a TrainingData,
+        config: &'a TrainConfig,
+        shape: TowersConfig,
+        counts: &[u32],
+    ) -> Self {
         let pool = (0..counts.len() as u32).filter(|&item| counts[item as usize] > 0).collect();
         let total: f64 = counts.iter().map(|&count| f64::from(count)).sum();
         Self {

@@ -202,7 +202,9 @@ mod tests {
         TrainConfig::default().validate().unwrap();
         let parse = |json: &str| serde_json::from_str::<TrainConfig>(json);
         assert!(parse(r#"{"epoch": 3}"#).unwrap_err().to_string().contains("unknown field `epoch`"));
-        let config = parse(r#"{"encoder": "mean_pool", "validation": {"by": "newest", "share": 0.2}, "event_weights": {"purchase": 3}}"#);
+        let config = parse(
+            r#"{"encoder": "mean_pool", "validation": {"by": "newest", "share": 0.2}, "event_weights": {"purchase": 3}}"#,
+        );
         let config = config.unwrap();
         assert_eq!(config.encoder, Some(Encoder::MeanPool));
         assert_eq!((config.weight(EventType::Purchase), config.weight(EventType::View)), (3.0, 1.0));
@@ -212,7 +214,10 @@ mod tests {
             config.validate().unwrap_err().to_string()
         };
         assert_eq!(refused(|c| c.dropout = 1.0), "dropout must lie in 0..=0.9, is 1");
-        assert_eq!(refused(|c| c.learning_rate = f32::NAN), "learning_rate must lie in 0.00000001..=1, is NaN");
+        assert_eq!(
+            refused(|c| c.learning_rate = f32::NAN),
+            "learning_rate must lie in 0.00000001..=1, is NaN"
+        );
         assert_eq!(refused(|c| c.heads = 3), "heads must divide dim (64), is 3");
     }
 }

@@ -89,11 +89,14 @@ impl TrainingData {
         vocabulary: &VocabularyConfig,
     ) -> Result<Self, TrainError> {
         if sequences.interactions().is_empty() {
-            let reason = "no event shows interest in a product (view, click, cart, wishlist, purchase or rating)";
+            let reason =
+                "no event shows interest in a product (view, click, cart, wishlist, purchase or rating)";
             return Err(TrainError::TooLittle(format!("nothing to learn from: {reason}")));
         }
-        let vocabulary = Vocabulary::build(&catalogue, counts.iter().map(|(id, count)| (&**id, *count)), vocabulary)?;
-        let mut features: Vec<ItemFeatures> = catalogue.iter().map(|item| vocabulary.item_features(item)).collect();
+        let vocabulary =
+            Vocabulary::build(&catalogue, counts.iter().map(|(id, count)| (&**id, *count)), vocabulary)?;
+        let mut features: Vec<ItemFeatures> =
+            catalogue.iter().map(|item| vocabulary.item_features(item)).collect();
         let mut places: KeyMap<ItemKey, u32> =
             features.iter().zip(0..).map(|(features, place)| (features.key, place)).collect();
         for (id, _) in counts {

@@ -30,7 +30,7 @@ pub use config::{Negatives, TrainConfig, Validation};
 pub use data::{LoadOptions, TrainingData};
 pub use error::TrainError;
 pub use fit::{EpochReport, FittedTowers, TrainReport, fit_towers};
-pub use publish::{PipelineConfig, PublishError, Published, publish};
 pub use progress::{Progress, StepProgress};
+pub use publish::{PipelineConfig, PublishError, Published, publish};
 pub use ranker::{FittedRanker, HeadReport, RankerRows, RankerTrainConfig, fit_ranker};
 pub use validation::ValidationReport;

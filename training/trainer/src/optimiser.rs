@@ -100,7 +100,11 @@ mod tests {
     fn the_schedule_rises_then_falls() {
         let rates: Vec<f32> = (0..=1000).map(|step| schedule(step, 10, 1000)).collect();
         assert!(rates[..10].is_sorted() && rates[10..].is_sorted_by(|a, b| a >= b));
-        assert!((rates[10] - 1.0).abs() < 1e-6 && (rates[505] - 0.505).abs() < 0.01 && (rates[1000] - 0.01).abs() < 1e-6);
+        assert!(
+            (rates[10] - 1.0).abs() < 1e-6
+                && (rates[505] - 0.505).abs() < 0.01
+                && (rates[1000] - 0.01).abs() < 1e-6
+        );
         assert!(schedule(0, 100, 20) > 0.3, "a short run warms up over a tenth of its steps");
     }
 

@@ -23,7 +23,8 @@ use endcap_towers::{Towers, TowersError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    LoadOptions, Progress, RankerTrainConfig, TrainConfig, TrainError, TrainingData, Validation, fit_ranker, fit_towers,
+    LoadOptions, Progress, RankerTrainConfig, TrainConfig, TrainError, TrainingData, Validation, fit_ranker,
+    fit_towers,
     rows::{Sampling, assemble},
 };
 
@@ -169,8 +170,11 @@ pub fn publish(
     let funnel = Funnel::new(&RecommendConfig::default());
     let replay = Replay::read(dataset)?.before(end);
     let from = cut.unwrap_or(EventTime::MIN);
-    let sampling =
-        Sampling { moments: config.ranker_moments, negatives: config.ranker_negatives, seed: config.towers.seed };
+    let sampling = Sampling {
+        moments: config.ranker_moments,
+        negatives: config.ranker_negatives,
+        seed: config.towers.seed,
+    };
     let rows = assemble(&model, &funnel, &replay, from, sampling);
     stopwatch.lap("ranker rows");
     let ranker = fit_ranker(&rows, &config.ranker)?;
@@ -243,7 +247,8 @@ fn cut_at(sequences: &Sequences, time: TimeKind, share: f64) -> Option<EventTime
     if time == TimeKind::Ordinal {
         return None;
     }
-    let mut times: Vec<EventTime> = sequences.interactions().iter().map(|interaction| interaction.time).collect();
+    let mut times: Vec<EventTime> =
+        sequences.interactions().iter().map(|interaction| interaction.time).collect();
     times.sort_unstable();
     times.get(((1.0 - share) * times.len() as f64) as usize).copied()
 }
@@ -277,6 +282,10 @@ impl fmt::Display for Published {
         for (part, elapsed) in &self.elapsed {
             write!(f, " {part} {:.1} s,", elapsed.as_secs_f64())?;
         }
-        writeln!(f, " in all {:.1} s", self.elapsed.iter().map(|(_, elapsed)| elapsed.as_secs_f64()).sum::<f64>())
+        writeln!(
+            f,
+            " in all {:.1} s",
+            self.elapsed.iter().map(|(_, elapsed)| elapsed.as_secs_f64()).sum::<f64>()
+        )
     }
 }

@@ -160,7 +160,8 @@ pub fn fit_ranker(rows: &RankerRows, config: &RankerTrainConfig) -> Result<Fitte
     let calibration: Vec<[f32; 2]> = outcomes.iter().map(Outcomes::platt).collect();
     let calibrated = ranker(calibration.clone())?.predict(&held_out_rows.values)?;
     let heads = Head::ALL.iter().enumerate();
-    let heads = heads.map(|(head, name)| Outcomes::of(&held_out_rows, &calibrated, head).report(*name)).collect();
+    let heads =
+        heads.map(|(head, name)| Outcomes::of(&held_out_rows, &calibrated, head).report(*name)).collect();
     let weights = RankerWeights { means, deviations, network: network_weights, calibration };
     Ok(FittedRanker {
         ranker: Ranker::new(RankerConfig { hidden: config.hidden.clone() }, weights)?,
@@ -176,7 +177,11 @@ impl RankerRows {
         let n = self.groups.len();
         let refuse = |reason: String| Err(TrainError::RankerRows(reason));
         if self.features == 0 || self.values.len() != n * self.features {
-            return refuse(format!("{} values for {n} rows of {} features", self.values.len(), self.features));
+            return refuse(format!(
+                "{} values for {n} rows of {} features",
+                self.values.len(),
+                self.features
+            ));
         }
         if self.labels.len() != n * HEADS {
             return refuse(format!("{} labels for {n} rows and {HEADS} heads", self.labels.len()));
@@ -187,8 +192,14 @@ impl RankerRows {
         if let Some(row) = self.weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
             return refuse(format!("the weight of row {row} is {}", self.weights[row]));
         }
-        if let Some(i) = self.labels.iter().position(|&label| !(label.is_nan() || label == 0.0 || label == 1.0)) {
-            return refuse(format!("a label of row {} is {}, neither 0 nor 1 nor NaN", i / HEADS, self.labels[i]));
+        if let Some(i) =
+            self.labels.iter().position(|&label| !(label.is_nan() || label == 0.0 || label == 1.0))
+        {
+            return refuse(format!(
+                "a label of row {} is {}, neither 0 nor 1 nor NaN",
+                i / HEADS,
+                self.labels[i]
+            ));
         }
         if !self.groups.is_sorted() {
             return refuse("groups must rise".into());
@@ -309,12 +320,17 @@ impl Outcomes {
             }
         }
         // A slope below 0 would turn the ranking around: too little data for two numbers.
-        if slope.is_finite() && offset.is_finite() && slope > 0.0 { [slope as f32, offset as f32] } else { [1.0, 0.0] }
+        if slope.is_finite() && offset.is_finite() && slope > 0.0 {
+            [slope as f32, offset as f32]
+        } else {
+            [1.0, 0.0]
+        }
     }
 
     fn report(&self, head: Head) -> HeadReport {
         let total: f64 = self.0.iter().map(|o| o.2).sum::<f64>().max(f64::MIN_POSITIVE);
-        let loss = |&(p, label, weight): &(f64, bool, f64)| -weight * if label { p.ln() } else { (1.0 - p).ln() };
+        let loss =
+            |&(p, label, weight): &(f64, bool, f64)| -weight * if label { p.ln() } else { (1.0 - p).ln() };
         HeadReport {
             head,
             rows: self.0.len(),
@@ -346,7 +362,9 @@ impl Outcomes {
         outcomes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let total: f64 = outcomes.iter().map(|o| o.2).sum();
         let bins = outcomes.chunks(outcomes.len().div_ceil(10).max(1));
-        let gap = |bin: &[(f64, bool, f64)]| bin.iter().map(|o| o.2 * (o.0 - f64::from(u8::from(o.1)))).sum::<f64>().abs();
+        let gap = |bin: &[(f64, bool, f64)]| {
+            bin.iter().map(|o| o.2 * (o.0 - f64::from(u8::from(o.1)))).sum::<f64>().abs()
+        };
         bins.map(gap).sum::<f64>() / total.max(f64::MIN_POSITIVE)
     }
 }

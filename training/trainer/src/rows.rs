@@ -54,7 +54,8 @@ pub(crate) fn assemble(
         let labels = &all.labels[row * HEADS..(row + 1) * HEADS];
         let positive = labels.contains(&1.0);
         if positive || rng.random::<f64>() < sampling.negatives {
-            rows.values.extend_from_slice(&all.values[row * RANK_FEATURES_LEN..(row + 1) * RANK_FEATURES_LEN]);
+            rows.values
+                .extend_from_slice(&all.values[row * RANK_FEATURES_LEN..(row + 1) * RANK_FEATURES_LEN]);
             rows.labels.extend_from_slice(labels);
             rows.weights.push(if positive { 1.0 } else { (1.0 / sampling.negatives) as f32 });
             rows.groups.push(group);

@@ -49,7 +49,8 @@ impl HeldOut {
     pub(crate) fn new(data: &TrainingData, config: &TrainConfig) -> Self {
         let interactions = data.sequences().interactions();
         let ordinal = data.time_kind() == TimeKind::Ordinal || !data.is_ordered();
-        let visitors: Vec<Range<u32>> = data.visitors().map(|range| range.start as u32..range.end as u32).collect();
+        let visitors: Vec<Range<u32>> =
+            data.visitors().map(|range| range.start as u32..range.end as u32).collect();
         let mut cases = Vec::new();
         let learnt: Vec<Range<u32>> = match config.validation {
             Validation::None => visitors,
@@ -60,7 +61,9 @@ impl HeldOut {
                 let split = |visitor: Range<u32>| {
                     let sequence = &interactions[visitor.start as usize..visitor.end as usize];
                     let end = visitor.start + sequence.partition_point(|i| i.time < cut) as u32;
-                    cases.extend((end..visitor.end).map(|target| HeldOutCase { first: visitor.start, target }));
+                    cases.extend(
+                        (end..visitor.end).map(|target| HeldOutCase { first: visitor.start, target }),
+                    );
                     visitor.start..end
                 };
                 visitors.into_iter().map(split).collect()
@@ -102,7 +105,11 @@ impl HeldOut {
     }
 
     /// How well the towers find what is held out.
-    pub(crate) fn validate(&self, data: &TrainingData, towers: &Towers) -> Result<ValidationReport, TowersError> {
+    pub(crate) fn validate(
+        &self,
+        data: &TrainingData,
+        towers: &Towers,
+    ) -> Result<ValidationReport, TowersError> {
         let items = towers.item_vectors(data.item_features())?;
         let ranks = self.cases.par_chunks(CHUNK).map(|cases| self.ranks(data, towers, &items, cases));
         let ranks: Vec<usize> = ranks.collect::<Result<Vec<_>, _>>()?.concat();

@@ -98,7 +98,9 @@ mod tests {
             let windows = epoch(&visitors, 7, true, 3, epoch_number);
             assert!(windows.iter().all(|window| window.end - window.start <= 7));
             // The first window asks for the visitor's first event too, from nothing.
-            let targets = windows.iter().flat_map(|w| if w.start == w.first { w.first } else { w.start + 1 }..w.targets_end);
+            let targets = windows
+                .iter()
+                .flat_map(|w| if w.start == w.first { w.first } else { w.start + 1 }..w.targets_end);
             let mut targets: Vec<u32> = targets.collect();
             targets.sort_unstable();
             assert_eq!(targets, (0..209).collect::<Vec<_>>());
@@ -111,7 +113,10 @@ mod tests {
     fn batches_are_full_and_a_partition() {
         let windows = epoch(&[0..300, 300..304, 304..320], 10, false, 1, 1);
         let batches = batches(&windows, 25);
-        assert_eq!(batches.iter().cloned().flatten().collect::<Vec<_>>(), (0..windows.len()).collect::<Vec<_>>());
+        assert_eq!(
+            batches.iter().cloned().flatten().collect::<Vec<_>>(),
+            (0..windows.len()).collect::<Vec<_>>()
+        );
         for batch in batches {
             let rows: u32 = windows[batch.clone()].iter().map(|w| w.end - w.start + 1).sum();
             assert!(rows <= 25);

@@ -35,7 +35,8 @@ fn the_towers_top_20_gets_60_percent_of_the_oracles_clicks_and_popularity_far_le
     let mut config = PipelineConfig { refit: false, ..PipelineConfig::default() };
     config.towers.epochs = 3;
     let end = shop.config().end;
-    let published = publish(&Dataset::open(&data).unwrap(), &config, None, Vec::new(), &store, end, &mut ()).unwrap();
+    let published =
+        publish(&Dataset::open(&data).unwrap(), &config, None, Vec::new(), &store, end, &mut ()).unwrap();
     let model = Model::new(Bundle::load(&store.path(&published.version)).unwrap()).unwrap();
 
     let sold: HashSet<u64> =
@@ -72,7 +73,8 @@ fn the_towers_top_20_gets_60_percent_of_the_oracles_clicks_and_popularity_far_le
         }
         let (_, taste) = shop.shopper_at_end(shopper);
         let view = model.view(&state, end);
-        let hits = model.index().search_exact(view.vector().unwrap(), PLACES, &Allowed::Labels(&labels)).unwrap();
+        let hits =
+            model.index().search_exact(view.vector().unwrap(), PLACES, &Allowed::Labels(&labels)).unwrap();
         let towers: Vec<usize> = hits.iter().map(|hit| index_of(hit.label)).collect();
         let asked = Asked::page(PLACES, Default::default());
         let ranked = funnel.rank(&view, &asked, &counted);

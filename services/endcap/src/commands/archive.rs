@@ -29,7 +29,10 @@ pub fn run(args: ArchiveArgs, output: Output) -> Result<(), Failure> {
         });
         archive::run(options, drain).await
     })?;
-    print(&Archived(status.iter().map(|(topic, status)| (topic.to_string(), Topic::from(status))).collect()), output)?;
+    print(
+        &Archived(status.iter().map(|(topic, status)| (topic.to_string(), Topic::from(status))).collect()),
+        output,
+    )?;
     Ok(())
 }
 

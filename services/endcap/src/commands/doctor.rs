@@ -19,7 +19,10 @@ pub fn run(args: DoctorArgs, output: Output) -> Result<(), Failure> {
     config.validate().map_err(Failure::Config)?;
     let findings = Findings(vec![
         Finding::good("simd", format!("{:?}, of {:?}", Simd::best(), Simd::available())),
-        Finding::good("cores", std::thread::available_parallelism().map_or_else(|e| e.to_string(), |n| n.to_string())),
+        Finding::good(
+            "cores",
+            std::thread::available_parallelism().map_or_else(|e| e.to_string(), |n| n.to_string()),
+        ),
         Finding::good("memory", memory().unwrap_or_else(|| "unknown".to_owned())),
         port(&config),
         broker(&config),
@@ -29,7 +32,10 @@ pub fn run(args: DoctorArgs, output: Output) -> Result<(), Failure> {
     print(&findings, output)?;
     let bad = findings.0.iter().filter(|finding| !finding.good).count();
     if bad > 0 {
-        return Err(Failure::Failed(anyhow::anyhow!("{bad} of {} are not as they should be", findings.0.len())));
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "{bad} of {} are not as they should be",
+            findings.0.len()
+        )));
     }
     Ok(())
 }
@@ -68,12 +74,16 @@ impl fmt::Display for Findings {
 fn port(config: &Config) -> Finding {
     let address = config.server.address;
     let free = TcpListener::bind(address).map(|_| format!("{address} is free"));
-    Finding::of("port", free.map_err(|error| format!("{address}: {error}; set server.address to another port")))
+    Finding::of(
+        "port",
+        free.map_err(|error| format!("{address}: {error}; set server.address to another port")),
+    )
 }
 
 fn broker(config: &Config) -> Finding {
     let asked = || -> Result<String, String> {
-        let mut source = KafkaSource::new(&config.kafka, &config.kafka.topics.events).map_err(|e| e.to_string())?;
+        let mut source =
+            KafkaSource::new(&config.kafka, &config.kafka.topics.events).map_err(|e| e.to_string())?;
         let bounds = source.bounds().map_err(|error| error.to_string())?;
         let topic = &config.kafka.topics.events;
         Ok(format!("{} has topic {topic} with {} partitions", config.kafka.brokers, bounds.len()))
@@ -89,7 +99,12 @@ fn bundle(config: &Config) -> Finding {
     }
     let loaded = BundleStore::open(path).and_then(|store| store.load_active());
     let describe = |bundle: Bundle| {
-        format!("{} is sound: {} items, {} dimensions", bundle.manifest.version, bundle.index.len(), bundle.index.dim())
+        format!(
+            "{} is sound: {} items, {} dimensions",
+            bundle.manifest.version,
+            bundle.index.len(),
+            bundle.index.dim()
+        )
     };
     Finding::of("bundle", loaded.map(describe).map_err(|error| error.to_string()))
 }

@@ -15,7 +15,8 @@ pub fn run(args: EvaluateArgs, output: Output) -> Result<(), Failure> {
     let bundle = load_bundle(&args.bundle)?;
     let dataset = Dataset::open(&args.data)?;
     let ProtocolName::GlobalTime = args.protocol;
-    let cut = time_cuts(&dataset, &[1.0 - args.holdout])?.first().copied().context("the data set is empty")?;
+    let cut =
+        time_cuts(&dataset, &[1.0 - args.holdout])?.first().copied().context("the data set is empty")?;
     let protocol = GlobalTime {
         cut,
         seen: match args.seen {

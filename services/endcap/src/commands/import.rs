@@ -20,7 +20,9 @@ pub fn run(args: ImportArgs, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let (Some(format), Some(input), Some(out)) = (&args.format, &args.input, &args.out) else {
-        return Err(Failure::Usage("give FORMAT, IN and --out DIR; `endcap import --list` lists the formats".into()));
+        return Err(Failure::Usage(
+            "give FORMAT, IN and --out DIR; `endcap import --list` lists the formats".into(),
+        ));
     };
     let format: Format = format.parse().map_err(usage)?;
     let options = ImportOptions {
@@ -32,10 +34,15 @@ pub fn run(args: ImportArgs, output: Output) -> Result<(), Failure> {
         year: args.year,
         catalogue: args.catalogue.as_deref().map(|text| catalogue(text, &args.catalogue_map)).transpose()?,
     };
-    let bar = ProgressBar::new_spinner()
-        .with_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let bar = ProgressBar::new_spinner().with_style(
+        ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
     let report = import_observed(format, &options, input, out, &mut |progress| {
-        bar.set_message(format!("{} events, {} items, {} bad rows", progress.events, progress.items, progress.bad_rows));
+        bar.set_message(format!(
+            "{} events, {} items, {} bad rows",
+            progress.events, progress.items, progress.bad_rows
+        ));
         bar.tick();
     });
     bar.finish_and_clear();
@@ -44,8 +51,9 @@ pub fn run(args: ImportArgs, output: Output) -> Result<(), Failure> {
 }
 
 fn catalogue(text: &str, map: &[String]) -> Result<CatalogueOptions, Failure> {
-    let (format, input) =
-        text.split_once(':').ok_or_else(|| Failure::Usage(format!("--catalogue {text:?}: must be FORMAT:PATH")))?;
+    let (format, input) = text
+        .split_once(':')
+        .ok_or_else(|| Failure::Usage(format!("--catalogue {text:?}: must be FORMAT:PATH")))?;
     Ok(CatalogueOptions {
         format: format.parse().map_err(usage)?,
         input: input.into(),
@@ -56,10 +64,9 @@ fn catalogue(text: &str, map: &[String]) -> Result<CatalogueOptions, Failure> {
 fn bad_row_limit(text: &str) -> Result<BadRowLimit, Failure> {
     match text {
         "unlimited" => Ok(BadRowLimit::Unlimited),
-        number => number
-            .parse()
-            .map(BadRowLimit::AtMost)
-            .map_err(|_| Failure::Usage(format!("--max-bad-rows {number:?}: must be a number, or `unlimited`"))),
+        number => number.parse().map(BadRowLimit::AtMost).map_err(|_| {
+            Failure::Usage(format!("--max-bad-rows {number:?}: must be a number, or `unlimited`"))
+        }),
     }
 }
 

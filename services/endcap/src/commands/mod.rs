@@ -21,10 +21,14 @@ use crate::cli::Output;
 
 /// Prints a result for people or for scripts. A closed pipe is no failure.
 fn print<R: Serialize + std::fmt::Display>(result: &R, output: Output) -> anyhow::Result<()> {
-    let text = match output {
-        Output::Text => result.to_string(),
-        Output::Json => serde_json::to_string_pretty(result)?,
-    };
+    match output {
+        Output::Text => print_text(&result.to_string()),
+        Output::Json => print_text(&serde_json::to_string_pretty(result)?),
+    }
+}
+
+/// Prints text as the one thing on standard output. A closed pipe is no failure.
+fn print_text(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

@@ -61,8 +61,14 @@ impl fmt::Display for List {
         for Entry { active, manifest } in &self.0 {
             let mark = if *active { '*' } else { ' ' };
             let bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
-            write!(f, "{mark} {}  {:>8.1} MB  {} events of {}", manifest.version, bytes as f64 / 1e6,
-                manifest.origin.events, manifest.origin.source)?;
+            write!(
+                f,
+                "{mark} {}  {:>8.1} MB  {} events of {}",
+                manifest.version,
+                bytes as f64 / 1e6,
+                manifest.origin.events,
+                manifest.origin.source
+            )?;
             for (name, value) in &manifest.metrics {
                 write!(f, "  {name} {value:.4}")?;
             }

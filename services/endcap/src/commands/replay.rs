@@ -17,8 +17,8 @@ use endcap_evaluation::{Bootstrap, Estimate, Metric};
 use endcap_features::{CounterFeatures, ItemCounters, KeyMap, UserState};
 use endcap_proto::{Event, EventTime, ItemId, ItemKey, UserKey, VisitorKey, v1};
 use endcap_recommend::{
-    Clock, ExploreConfig, ImpressionSink, ManualClock, Query, RecommendConfig, Recommender, SinkFull, StateReadError,
-    StateReader, StateSnapshot,
+    Clock, ExploreConfig, ImpressionSink, ManualClock, Query, RecommendConfig, Recommender, SinkFull,
+    StateReadError, StateReader, StateSnapshot,
 };
 use futures::future::{BoxFuture, FutureExt};
 use hdrhistogram::Histogram;
@@ -38,7 +38,9 @@ pub fn run(args: ReplayArgs, output: Output) -> Result<(), Failure> {
     let dataset = Dataset::open(&args.data)?;
     let cut = time_cuts(&dataset, &[args.warm_up])?.first().copied().context("the data set is empty")?;
     if let Some(newest) = bundle.manifest.origin.newest_event.filter(|&newest| newest >= cut) {
-        eprintln!("note: the bundle was trained on events up to {newest}, past the end of the warm-up at {cut}: it has seen what it is asked about");
+        eprintln!(
+            "note: the bundle was trained on events up to {newest}, past the end of the warm-up at {cut}: it has seen what it is asked about"
+        );
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(replay(bundle, &dataset, cut, &args))?;
@@ -96,7 +98,9 @@ async fn replay(
             }
         }
         if args.seen == SeenPolicy::Mask {
-            for item in events.iter().filter(|event| event.event_type.is_interest()).flat_map(|event| &event.items) {
+            for item in
+                events.iter().filter(|event| event.event_type.is_interest()).flat_map(|event| &event.items)
+            {
                 if !touched.contains(&item.item_id) {
                     touched.push(item.item_id.clone());
                 }
@@ -244,7 +248,8 @@ impl StateReader for States {
     ) -> BoxFuture<'a, Result<StateSnapshot, StateReadError>> {
         let guard = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let state = guard.0.get(&visitor).cloned().unwrap_or_default();
-        let snapshot = StateSnapshot { state, applied: Arc::from([]), watermark: EventTime::MIN, consent: true };
+        let snapshot =
+            StateSnapshot { state, applied: Arc::from([]), watermark: EventTime::MIN, consent: true };
         std::future::ready(Ok(snapshot)).boxed()
     }
 

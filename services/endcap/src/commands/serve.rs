@@ -2,6 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::print_text;
 use crate::{
     cli::ServeArgs,
     config::{self, Config},
@@ -11,13 +12,13 @@ use crate::{
 
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
     if args.dump_config && args.config.is_none() && args.set.is_empty() {
-        print!("{}", config::DEFAULT);
+        print_text(config::DEFAULT)?;
         return Ok(());
     }
     let config: Config = config::load(args.config.as_deref(), &args.set)?;
     config.validate().map_err(Failure::Config)?;
     if args.dump_config {
-        print!("{}", toml::to_string_pretty(&config).map_err(anyhow::Error::from)?);
+        print_text(&toml::to_string_pretty(&config)?)?;
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -8,7 +8,7 @@ use endcap_recommend::{Clock, SystemClock};
 use endcap_trainer::{EpochReport, PipelineConfig, Progress, Published, StepProgress, publish};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::print;
+use super::{print, print_text};
 use crate::{
     cli::{Output, TrainArgs},
     config,
@@ -25,7 +25,7 @@ pub fn run(args: TrainArgs, output: Output) -> Result<(), Failure> {
         config.towers.threads = threads;
     }
     if args.dump_config {
-        print!("{}", toml::to_string_pretty(&config).map_err(anyhow::Error::from)?);
+        print_text(&toml::to_string_pretty(&config)?)?;
         return Ok(());
     }
     let (Some(out), false) = (&args.out, args.data.is_empty()) else {
@@ -53,7 +53,8 @@ pub fn train(
         share => time_cuts(&dataset, &[1.0 - share])?.first().copied(),
     };
     let mut bar = Bar(ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{prefix} {bar:32} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("{prefix} {bar:32} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     ));
     let published = publish(&dataset, config, until, Vec::new(), store, SystemClock.now(), &mut bar);
     bar.0.finish_and_clear();

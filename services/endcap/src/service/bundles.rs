@@ -94,7 +94,9 @@ impl Bundles {
             let offsets = bundle.manifest.origin.items_offsets.iter();
             items::replay(items::Options {
                 source: Box::new(KafkaSource::new(&this.kafka, &this.kafka.topics.items)?),
-                from: offsets.map(|at| PartitionOffset { partition: at.partition, offset: at.offset }).collect(),
+                from: offsets
+                    .map(|at| PartitionOffset { partition: at.partition, offset: at.offset })
+                    .collect(),
                 sink: Arc::clone(&gathered) as Arc<dyn CatalogueSink>,
                 dead_letters: this.dead_letters.clone(),
             })?;

@@ -18,12 +18,15 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use endcap_bundle::BundleStore;
 use endcap_live::{
-    DeadLetters, EventProducer, EventSink, ItemProducer, KafkaSink, KafkaSource, PartitionOffset, StateStore, consumer,
-    impressions, items, kafka::create_topics,
+    DeadLetters, EventProducer, EventSink, ItemProducer, KafkaSink, KafkaSource, PartitionOffset, StateStore,
+    consumer, impressions, items, kafka::create_topics,
 };
 use endcap_recommend::{Recommender, SystemClock};
 use endcap_server as server;
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -60,11 +63,16 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         .await?
         .with_context(|| format!("cannot load the active bundle of {}", config.bundles.path.display()))?;
 
+    // A broker that is away must not keep the shop from being answered.
+    let patience = Duration::from_millis(config.bundles.catch_up_timeout_ms);
+    let catch_up_by = Instant::now() + patience;
     let topics = &config.kafka.topics;
-    if config.kafka.create_topics.enabled
-        && let Err(error) = create_topics(&config.kafka).await
-    {
-        tracing::warn!("topics are not checked: {error}");
+    if config.kafka.create_topics.enabled {
+        match timeout_at(catch_up_by, create_topics(&config.kafka)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("topics are not checked: {error}"),
+            Err(_) => tracing::warn!("topics are not checked: {} does not answer", config.kafka.brokers),
+        }
     }
     let (state, writer) = StateStore::open(&config.state.path, &topics.events, &config.state.store)?;
     let prompt: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&config.kafka)?);
@@ -105,13 +113,16 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let consuming = Task::spawn("events", |drain| async move { Ok(consuming.run(drain).await?) });
     let feeding = Task::spawn("items", |drain| async move { Ok(feeding.run(drain).await?) });
     let watching = {
-        let (bundles, every) = (Arc::clone(&bundles), Duration::from_millis(config.bundles.watch_interval_ms.max(10)));
+        let (bundles, every) =
+            (Arc::clone(&bundles), Duration::from_millis(config.bundles.watch_interval_ms.max(10)));
         Task::spawn("bundles", move |drain| bundles.watch(every, drain))
     };
 
-    let patience = Duration::from_millis(config.bundles.catch_up_timeout_ms);
-    if !matches!(tokio::time::timeout(patience, feed.caught_up()).await, Ok(true)) {
-        tracing::warn!("the topic {} is not read to its end after {patience:?}; serving all the same", topics.items);
+    if !matches!(timeout_at(catch_up_by, feed.caught_up()).await, Ok(true)) {
+        tracing::warn!(
+            "the topic {} is not read to its end after {patience:?}; serving all the same",
+            topics.items
+        );
     }
     let (service, handle) = server::Options {
         config: config.server.clone(),

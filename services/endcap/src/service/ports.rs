@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use endcap_live::{
-    CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, StateStore, Topics, consumer, items,
+    CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, StateStore, Topics,
+    consumer, items,
 };
 use endcap_proto::{Event, Item, ItemId, v1};
 use endcap_recommend::{ItemChange, Position, Recommender};

@@ -217,15 +217,20 @@ fn lose_newest(dir: &Path) {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => folders.push(path),
-                false => rolls.entry(path.file_name().unwrap().to_str().unwrap().to_owned()).or_default().push(path),
+                false => rolls
+                    .entry(path.file_name().unwrap().to_str().unwrap().to_owned())
+                    .or_default()
+                    .push(path),
             }
         }
     }
     // Names sort by partition, then offset: of each partition the last one is the newest roll.
     let names: Vec<_> = rolls.keys().collect();
     let partition = |name: &str| name.rsplitn(3, '-').last().unwrap().to_owned();
-    let newest = (0..names.len()).filter(|&i| names.get(i + 1).is_none_or(|next| partition(next) != partition(names[i])));
-    let cut = newest.map(|i| &rolls[names[i]]).find(|files| files.len() > 1).expect("a newest roll over two hours");
+    let newest = (0..names.len())
+        .filter(|&i| names.get(i + 1).is_none_or(|next| partition(next) != partition(names[i])));
+    let cut =
+        newest.map(|i| &rolls[names[i]]).find(|files| files.len() > 1).expect("a newest roll over two hours");
     std::fs::remove_file(&cut[1]).unwrap();
 }
 

@@ -204,7 +204,8 @@ impl<'a> SelfAttention<'a> {
                 let (p, ds) = (Matrix::new(&scores, n, n), Matrix::new(&dscores, n, n));
                 let dqkv = &mut dqkv[rows.start * 3 * d..rows.end * 3 * d];
                 let mut write = |part: usize, scale, a, b| {
-                    let columns = MatrixMut::columns(dqkv, 3 * d, part * d + head * self.width(), self.width());
+                    let columns =
+                        MatrixMut::columns(dqkv, 3 * d, part * d + head * self.width(), self.width());
                     matmul(columns, Write::Replace, scale, a, b);
                 };
                 write(0, self.scale(), ds, k);

@@ -65,7 +65,14 @@ impl<'a> FeedForward<'a> {
 
     /// `x` and `y`: rows × dim. `inner` (rows × hidden) receives `norm(x) W_1 + b_1`, which the backward
     /// pass needs. Row r has the number `first_row + r` in the batch, which dropout counts by.
-    pub(crate) fn forward(&self, x: &[f32], first_row: usize, dropout: Dropout, inner: &mut [f32], y: &mut [f32]) {
+    pub(crate) fn forward(
+        &self,
+        x: &[f32],
+        first_row: usize,
+        dropout: Dropout,
+        inner: &mut [f32],
+        y: &mut [f32],
+    ) {
         let (d, h) = (self.dim, self.hidden);
         let rows = x.len() / d;
         layer_norm(x, self.gain, self.bias, y);
@@ -98,13 +105,7 @@ impl<'a> FeedForward<'a> {
     }
 
     /// The gradient: `dx` is written, that of the parameters is added.
-    pub(crate) fn backward(
-        &self,
-        pass: Pass<'_>,
-        grad: &[f32],
-        dx: &mut [f32],
-        dparameters: &mut [f32],
-    ) {
+    pub(crate) fn backward(&self, pass: Pass<'_>, grad: &[f32], dx: &mut [f32], dparameters: &mut [f32]) {
         let Pass { x, inner, first_row, dropout } = pass;
         let (d, h) = (self.dim, self.hidden);
         let rows = x.len() / d;

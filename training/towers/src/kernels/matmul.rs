@@ -34,9 +34,18 @@ impl<'a> Matrix<'a> {
 
     /// `columns` columns, from `first`, of a matrix whose rows are `width` long.
     pub(crate) fn columns(data: &'a [f32], width: usize, first: usize, columns: usize) -> Self {
-        assert!(data.len().is_multiple_of(width) && first + columns <= width, "columns {first}+{columns} of {width}");
+        assert!(
+            data.len().is_multiple_of(width) && first + columns <= width,
+            "columns {first}+{columns} of {width}"
+        );
         let rows = data.len() / width;
-        Self { data: data.get(first..).unwrap_or_default(), rows, columns, row_stride: width, column_stride: 1 }
+        Self {
+            data: data.get(first..).unwrap_or_default(),
+            rows,
+            columns,
+            row_stride: width,
+            column_stride: 1,
+        }
     }
 
     /// The transpose: the same elements, rows and columns exchanged.
@@ -59,7 +68,10 @@ impl<'a> MatrixMut<'a> {
 
     /// `columns` columns, from `first`, of a matrix whose rows are `width` long.
     pub(crate) fn columns(data: &'a mut [f32], width: usize, first: usize, columns: usize) -> Self {
-        assert!(data.len().is_multiple_of(width) && first + columns <= width, "columns {first}+{columns} of {width}");
+        assert!(
+            data.len().is_multiple_of(width) && first + columns <= width,
+            "columns {first}+{columns} of {width}"
+        );
         let rows = data.len() / width;
         Self { data: data.get_mut(first..).unwrap_or_default(), rows, columns, row_stride: width }
     }
@@ -137,7 +149,13 @@ mod tests {
     #[test]
     fn empty_products_are_zero() {
         let mut out = [5.0; 4];
-        matmul(MatrixMut::new(&mut out, 2, 2), Write::Replace, 1.0, Matrix::new(&[], 2, 0), Matrix::new(&[], 0, 2));
+        matmul(
+            MatrixMut::new(&mut out, 2, 2),
+            Write::Replace,
+            1.0,
+            Matrix::new(&[], 2, 0),
+            Matrix::new(&[], 0, 2),
+        );
         assert_eq!(out, [0.0; 4]);
     }
 }

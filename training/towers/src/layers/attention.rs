@@ -89,9 +89,12 @@ mod tests {
                     start += size;
                     parameters.narrow(0, start - size, size)
                 };
-                let (norm, qkv, qkv_bias) = (take(2 * d)?, take(3 * d * d)?.reshape((d, 3 * d))?, take(3 * d)?);
+                let (norm, qkv, qkv_bias) =
+                    (take(2 * d)?, take(3 * d * d)?.reshape((d, 3 * d))?, take(3 * d)?);
                 let (out, out_bias) = (take(d * d)?.reshape((d, d))?, take(d)?);
-                let qkv = chain(x, &norm, vec![Box::new(LayerNorm { dim: d })])?.matmul(&qkv)?.broadcast_add(&qkv_bias)?;
+                let qkv = chain(x, &norm, vec![Box::new(LayerNorm { dim: d })])?
+                    .matmul(&qkv)?
+                    .broadcast_add(&qkv_bias)?;
                 let mut mixed = Vec::new();
                 for sequence in 0..sequences.len() {
                     let rows = sequences.rows(sequence);

@@ -38,12 +38,13 @@ impl Layer for FeedForward {
         let rows = shard_rows(dy.len() / dim);
         let shards = step.x.par_chunks(rows * dim).zip(step.trace[0].par_chunks(rows * hidden));
         let shards = shards.zip(dy.par_chunks(rows * dim)).zip(dx.par_chunks_mut(rows * dim)).enumerate();
-        let gradient = |(shard, (((x, inner), dy), dx)): (usize, (((&[f32], &[f32]), &[f32]), &mut [f32]))| {
-            let pass = kernel::Pass { x, inner, first_row: shard * rows, dropout };
-            let mut dparameters = vec![0.0; step.parameters.len()];
-            layer.backward(pass, dy, dx, &mut dparameters);
-            dparameters
-        };
+        let gradient =
+            |(shard, (((x, inner), dy), dx)): (usize, (((&[f32], &[f32]), &[f32]), &mut [f32]))| {
+                let pass = kernel::Pass { x, inner, first_row: shard * rows, dropout };
+                let mut dparameters = vec![0.0; step.parameters.len()];
+                layer.backward(pass, dy, dx, &mut dparameters);
+                dparameters
+            };
         add_up(shards.map(gradient).collect(), dparameters);
         dx
     }
@@ -75,7 +76,10 @@ mod tests {
                 let (up, up_bias) = (take(rest, d * h)?.reshape((d, h))?, take(rest + d * h, h)?);
                 let rest = rest + d * h + h;
                 let (down, down_bias) = (take(rest, h * d)?.reshape((h, d))?, take(rest + h * d, d)?);
-                let inner = chain(x, &norm, vec![Box::new(LayerNorm { dim: d })])?.matmul(&up)?.broadcast_add(&up_bias)?.gelu()?;
+                let inner = chain(x, &norm, vec![Box::new(LayerNorm { dim: d })])?
+                    .matmul(&up)?
+                    .broadcast_add(&up_bias)?
+                    .gelu()?;
                 let y = (inner * &inner_factors)?.matmul(&down)?.broadcast_add(&down_bias)?;
                 x + (y * &factors)?
             };

@@ -247,7 +247,10 @@ pub(crate) mod check {
 
 #[cfg(test)]
 mod tests {
-    use super::{check::{agree, var}, *};
+    use super::{
+        check::{agree, var},
+        *,
+    };
 
     #[test]
     fn a_chain_is_its_layers_one_after_the_other() {

@@ -74,19 +74,32 @@ mod tests {
     #[test]
     fn layer_norm_agrees_with_its_equation() {
         for d in [5, 64] {
-            layer_agrees(&var(1, (300, d)), &var(2, 2 * d), 2e-5, || LayerNorm { dim: d }, |x, parameters| {
-                let (gain, bias) = (parameters.narrow(0, 0, d)?, parameters.narrow(0, d, d)?);
-                let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-                let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-                centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?.broadcast_mul(&gain)?.broadcast_add(&bias)
-            });
+            layer_agrees(
+                &var(1, (300, d)),
+                &var(2, 2 * d),
+                2e-5,
+                || LayerNorm { dim: d },
+                |x, parameters| {
+                    let (gain, bias) = (parameters.narrow(0, 0, d)?, parameters.narrow(0, d, d)?);
+                    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+                    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+                    centred
+                        .broadcast_div(&(variance + 1e-5)?.sqrt()?)?
+                        .broadcast_mul(&gain)?
+                        .broadcast_add(&bias)
+                },
+            );
         }
     }
 
     #[test]
     fn unit_rows_agree_with_their_equation() {
-        layer_agrees(&var(1, (300, 7)), &var(2, 0), 2e-5, || UnitRows { dim: 7 }, |x, _| {
-            x.broadcast_div(&(x.sqr()?.sum_keepdim(D::Minus1)? + 1e-12)?.sqrt()?)
-        });
+        layer_agrees(
+            &var(1, (300, 7)),
+            &var(2, 0),
+            2e-5,
+            || UnitRows { dim: 7 },
+            |x, _| x.broadcast_div(&(x.sqr()?.sum_keepdim(D::Minus1)? + 1e-12)?.sqrt()?),
+        );
     }
 }

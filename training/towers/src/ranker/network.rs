@@ -84,7 +84,13 @@ impl RankerNetwork {
             parameters = rest;
             let mut out = bias.repeat(n);
             let x = Matrix::new(outs.last().map_or(x, Vec::as_slice), n, inputs);
-            matmul(MatrixMut::new(&mut out, n, outputs), Write::Add, 1.0, x, Matrix::new(weight, inputs, outputs));
+            matmul(
+                MatrixMut::new(&mut out, n, outputs),
+                Write::Add,
+                1.0,
+                x,
+                Matrix::new(weight, inputs, outputs),
+            );
             if number != last {
                 out.iter_mut().for_each(|value| *value = value.max(0.0));
             }
@@ -98,9 +104,19 @@ impl RankerNetwork {
     ///
     /// # Panics
     /// When the slices do not fit the network.
-    pub fn gradient(&self, parameters: &[f32], x: &[f32], labels: &[f32], weights: &[f32]) -> (f64, Vec<f32>) {
+    pub fn gradient(
+        &self,
+        parameters: &[f32],
+        x: &[f32],
+        labels: &[f32],
+        weights: &[f32],
+    ) -> (f64, Vec<f32>) {
         let (inputs, outputs) = (self.inputs(), self.outputs());
-        assert_eq!((x.len(), labels.len()), (weights.len() * inputs, weights.len() * outputs), "rows of one number");
+        assert_eq!(
+            (x.len(), labels.len()),
+            (weights.len() * inputs, weights.len() * outputs),
+            "rows of one number"
+        );
         let known = |labels: &[f32]| labels.iter().filter(|label| !label.is_nan()).count() as f32;
         let rows = labels.chunks_exact(outputs).zip(weights);
         let total = rows.map(|(labels, weight)| known(labels) * weight).sum::<f32>().max(f32::MIN_POSITIVE);
@@ -149,7 +165,13 @@ impl RankerNetwork {
             let (dweight, dbias) = dparameters[start..end].split_at_mut(inputs * outputs);
             let below = if number == 0 { x } else { &outs[number - 1] };
             let dout = Matrix::new(&grad, n, outputs);
-            matmul(MatrixMut::new(dweight, inputs, outputs), Write::Replace, 1.0, Matrix::new(below, n, inputs).t(), dout);
+            matmul(
+                MatrixMut::new(dweight, inputs, outputs),
+                Write::Replace,
+                1.0,
+                Matrix::new(below, n, inputs).t(),
+                dout,
+            );
             add_columns(&grad, dbias);
             if number > 0 {
                 let weight = Matrix::new(&parameters[start..start + inputs * outputs], inputs, outputs);

@@ -8,7 +8,15 @@ const ITEMS: usize = 30;
 const WORDS: usize = 12;
 
 fn configs() -> [TowersConfig; 3] {
-    let base = TowersConfig { dim: 16, heads: 2, blocks: 2, length: 9, hidden: 24, item_hidden: 20, ..Default::default() };
+    let base = TowersConfig {
+        dim: 16,
+        heads: 2,
+        blocks: 2,
+        length: 9,
+        hidden: 24,
+        item_hidden: 20,
+        ..Default::default()
+    };
     [
         TowersConfig { shop_vector: 3, ..base.clone() },
         TowersConfig { blocks: 1, item_hidden: 0, ..base.clone() },
@@ -31,7 +39,11 @@ fn features(config: &TowersConfig) -> Vec<ItemFeatures> {
         key: ItemKey(i as u64),
         id_row: (i % 7 != 3).then_some(i as u32),
         words: (0..i % 5).map(|word| (i * 3 + word) as u32 % WORDS as u32).collect(),
-        vector: if i % 2 == 0 { (0..config.shop_vector).map(|c| (i + c) as f32 / 10.0).collect() } else { vec![] },
+        vector: if i % 2 == 0 {
+            (0..config.shop_vector).map(|c| (i + c) as f32 / 10.0).collect()
+        } else {
+            vec![]
+        },
     };
     (0..ITEMS).map(item).collect()
 }
@@ -51,7 +63,11 @@ fn batch(config: &TowersConfig, weights: &Weights) -> Batch {
         shop_vectors.extend(vector);
     }
     let lengths = vec![4, 0, 9, 1, 6];
-    let entry = |i: u64| Entry { item: (mix(i) % ITEMS as u64) as u32, event_type: (mix(i) % 16 + 1) as u8, gap: (mix(i) % 50) as u8 };
+    let entry = |i: u64| Entry {
+        item: (mix(i) % ITEMS as u64) as u32,
+        event_type: (mix(i) % 16 + 1) as u8,
+        gap: (mix(i) % 50) as u8,
+    };
     let rows = [&weights.items[..], &weights.words].concat();
     assert_eq!(rows.len(), items.inputs() * d);
     Batch {
@@ -79,7 +95,8 @@ fn serving_gives_what_training_saw() {
         let weights = weights(&config);
         let batch = batch(&config, &weights);
         let graph = Graph::new(&config, &weights.dense).unwrap();
-        let rows = Tensor::from_slice(&batch.rows, (batch.rows.len() / config.dim, config.dim), &Device::Cpu).unwrap();
+        let rows = Tensor::from_slice(&batch.rows, (batch.rows.len() / config.dim, config.dim), &Device::Cpu)
+            .unwrap();
         let items = graph.items(&batch, &rows).unwrap();
         let users = graph.users(&batch, &items, Dropout::NONE, None).unwrap().to_vec2::<f32>().unwrap();
         let items = items.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -93,12 +110,15 @@ fn serving_gives_what_training_saw() {
         for &length in &batch.lengths {
             let entries = &batch.entries[start..start + length as usize];
             for end in 0..=entries.len() {
-                let vectors: Vec<&[f32]> =
-                    entries[..end].iter().map(|e| &served[e.item as usize * config.dim..][..config.dim]).collect();
+                let vectors: Vec<&[f32]> = entries[..end]
+                    .iter()
+                    .map(|e| &served[e.item as usize * config.dim..][..config.dim])
+                    .collect();
                 let event_types: Vec<EventType> =
                     entries[..end].iter().map(|e| EventType::from_number(e.event_type).unwrap()).collect();
                 let gap_buckets: Vec<u8> = entries[..end].iter().map(|e| e.gap).collect();
-                let input = UserInput { items: &vectors, event_types: &event_types, gap_buckets: &gap_buckets };
+                let input =
+                    UserInput { items: &vectors, event_types: &event_types, gap_buckets: &gap_buckets };
                 assert_close(&towers.user_vectors(&[input]).unwrap(), &users[row], 1e-5);
                 row += 1;
             }

@@ -29,7 +29,8 @@ fn the_ranker_finds_the_probabilities_behind_the_labels() {
     let fitted = fit_ranker(&rows, &RankerTrainConfig::default()).unwrap();
     let predicted = fitted.ranker.predict(&rows.values).unwrap();
     let n = truth.len() as f64;
-    let error = predicted.chunks(3).zip(&truth).map(|(row, p)| (f64::from(row[0]) - p).powi(2)).sum::<f64>() / n;
+    let error =
+        predicted.chunks(3).zip(&truth).map(|(row, p)| (f64::from(row[0]) - p).powi(2)).sum::<f64>() / n;
     assert!(error.sqrt() < 0.05, "{}", error.sqrt());
     let click = &fitted.heads[0];
     assert!(click.auc.unwrap() > 0.8 && click.calibration_error < 0.03, "{click:?}");

@@ -100,7 +100,9 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
             println!("smoke: passed");
             Ok(())
         } else {
-            Err(Failure::Failed(anyhow::anyhow!("smoke: a click did not show, or slates did not move toward what was clicked")))
+            Err(Failure::Failed(anyhow::anyhow!(
+                "smoke: a click did not show, or slates did not move toward what was clicked"
+            )))
         };
     }
     print_how_to_call(&address, &shop);
@@ -156,7 +158,11 @@ fn print_slate(slate: &Slate) {
             Some(item) => (item.title.as_str(), item.categories.first().map_or("", String::as_str)),
             None => (entry.item_id.as_str(), ""),
         };
-        println!("  {:>2}  {title:<44.44}  {category:<32.32}  {}", entry.position + 1, entry.sources.join(" + "));
+        println!(
+            "  {:>2}  {title:<44.44}  {category:<32.32}  {}",
+            entry.position + 1,
+            entry.sources.join(" + ")
+        );
     }
 }
 

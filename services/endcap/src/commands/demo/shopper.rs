@@ -72,7 +72,13 @@ impl Door {
     }
 
     /// Clicks a product, then asks until the slate is another one.
-    pub async fn click(&self, visitor: &VisitorId, item: &ItemId, before: &Slate, serial: u64) -> anyhow::Result<Changed> {
+    pub async fn click(
+        &self,
+        visitor: &VisitorId,
+        item: &ItemId,
+        before: &Slate,
+        serial: u64,
+    ) -> anyhow::Result<Changed> {
         let event = view(visitor, item, serial)?;
         let start = Instant::now();
         let sent = self.send(std::slice::from_ref(&event));

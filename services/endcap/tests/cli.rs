@@ -1,0 +1,264 @@
+//! What the binary says to bad input: each message names what is wrong and where, and the exit code is the contract's.
+
+mod program;
+mod shop;
+
+use std::{
+    fs,
+    net::TcpListener,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use endcap_clickstream::synthetic::{Shop, ShopConfig};
+use endcap_live::{KafkaConfig, MockBroker};
+use endcap_proto::v1::{RecommendRequest, WriteEventsRequest};
+use program::{Client, PATIENCE, Service, run, settings};
+use shop::{copy, files, fixture, now, view};
+use tonic::Code;
+
+#[test]
+fn the_help_of_every_command_is_this() {
+    let commands = [
+        "",
+        "demo",
+        "import",
+        "check",
+        "train",
+        "evaluate",
+        "serve",
+        "replay",
+        "archive",
+        "models",
+        "models list",
+        "models activate",
+        "models rollback",
+        "doctor",
+    ];
+    let mut text = String::new();
+    for command in commands {
+        let help = run(command.split_whitespace().chain(["--help"])).done();
+        text += &format!("$ endcap {command} --help\n");
+        for line in help.lines() {
+            text += line.trim_end();
+            text += "\n";
+        }
+        text += "\n";
+    }
+    insta::assert_snapshot!("help", text);
+}
+
+#[test]
+fn a_wrong_flag_is_named() {
+    run(["serve", "--bogus"]).refused(2, &["'--bogus'", "--help"]);
+    run(["train"]).refused(2, &["--out", "DIR"]);
+    run(["doctor", "--log", "!?"]).refused(2, &["--log", "!?"]);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_those_that_are_known() {
+    for command in [&["serve"][..], &["doctor"], &["archive", "--out", "nowhere"]] {
+        let args = command.iter().chain(&["--set", "server.adress=127.0.0.1:1"]);
+        run(args).refused(78, &["key `server.adress`", "`address`", "--set"]);
+    }
+    let train = ["train", "nowhere", "--out", "nowhere", "--set", "towers.epoch=1"];
+    run(train).refused(78, &["key `towers.epoch`", "`epochs`"]);
+    run(["serve", "--set", "recommend.sources.towers=many"]).refused(78, &["key `recommend.sources.towers`"]);
+    run(["serve", "--set", "kafka.properties.\"group.id\"=\"a\""]).refused(78, &["kafka", "group.id"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("endcap.toml");
+    fs::write(&file, "[kafka]\nbrokers = \"localhost:9092\"\nbroker = \"localhost:9092\"\n").unwrap();
+    let args = ["serve".as_ref(), "--config".as_ref(), file.as_os_str()];
+    run(args).refused(78, &[&file.display().to_string(), "key `kafka.broker`", "`brokers`"]);
+}
+
+#[test]
+fn a_truncated_arrow_file_is_named() {
+    let shop = fixture();
+    let sound = run(["check".as_ref(), shop.data.as_os_str()]);
+    assert_eq!(sound.code, 0, "{sound:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    copy(&shop.data, &data);
+    let arrow: Vec<_> =
+        files(&data).into_iter().filter(|path| path.extension() == Some("arrow".as_ref())).collect();
+    assert!(arrow.len() >= 2, "events and items: {arrow:?}");
+    for path in arrow.iter().filter(|path| !path.starts_with(data.join("impressions"))) {
+        let whole = fs::read(path).unwrap();
+        fs::write(path, &whole[..whole.len() / 2]).unwrap();
+        run(["check".as_ref(), data.as_os_str()]).refused(1, &[&path.display().to_string(), "cut off"]);
+        fs::write(path, whole).unwrap();
+    }
+}
+
+#[test]
+fn too_little_data_is_no_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = ShopConfig {
+        items: 100,
+        shoppers: 10,
+        days: 2,
+        images: false,
+        slate_size: 10,
+        end: now(),
+        ..ShopConfig::default()
+    };
+    Shop::new(&config).unwrap().write(dir.path()).unwrap();
+    let said = run(["check".as_ref(), dir.path().as_os_str()]);
+    assert_eq!((said.code, said.stderr.as_str()), (3, ""), "{said:?}");
+    assert!(said.stdout.contains("no-go") && said.stdout.contains("visitors"), "{}", said.stdout);
+    println!("{}", said.stdout);
+    let nowhere = dir.path().join("nowhere");
+    run(["check".as_ref(), nowhere.as_os_str()])
+        .refused(1, &[&nowhere.display().to_string(), "No such file"]);
+}
+
+#[test]
+fn one_flipped_byte_in_any_file_of_a_bundle_is_found_before_it_is_parsed() {
+    let shop = fixture();
+    let dir = tempfile::tempdir().unwrap();
+    let bundles = dir.path().join("bundles");
+    copy(&shop.bundles, &bundles);
+    let broker = MockBroker::start(1).unwrap();
+    let settings = settings(broker.config(), &bundles, &dir.path().join("state"));
+    let command = |name: &str| run(std::iter::once(name).chain(settings.iter().map(String::as_str)));
+    assert!(command("doctor").done().contains(&format!("{} is sound", shop.version)));
+
+    let bundle_files = files(&bundles.join(&shop.version));
+    assert!(bundle_files.len() > 8, "{bundle_files:?}");
+    for (i, path) in bundle_files.iter().enumerate() {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, &bytes).unwrap();
+        let said = command("doctor");
+        assert_eq!(said.code, 1, "{said:?}");
+        let line = said.stdout.lines().find(|line| line.starts_with("BAD")).unwrap();
+        // What parses a file names it otherwise: the difference was found before.
+        let refusal = format!("{} is not what was published", path.display());
+        assert!(line.starts_with("BAD bundle") && line.contains(&refusal), "{line}");
+        println!("{line}");
+        if i == 0 {
+            command("serve").refused(1, &[&refusal, "cannot load the active bundle"]);
+        }
+        bytes[middle] ^= 1;
+        fs::write(path, &bytes).unwrap();
+    }
+    assert!(command("doctor").done().contains("is sound"), "as it was");
+}
+
+#[test]
+fn a_folder_without_a_bundle_says_what_makes_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundles = dir.path().join("bundles");
+    let set = format!("bundles.path={}", bundles.display());
+    run(["serve", "--set", &set]).refused(1, &[&bundles.display().to_string(), "endcap train DIR --out"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let shop = fixture();
+    let broker = MockBroker::start(1).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut args = vec!["serve".to_owned()];
+    args.extend(settings(broker.config(), &shop.bundles, state.path()));
+    args.extend(["--set".to_owned(), format!("server.address={address}")]);
+    run(args).refused(1, &[&address, "in use by another process", "server.address"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_broker_it_answers_and_says_so() {
+    let shop = fixture();
+    let state = tempfile::tempdir().unwrap();
+    let mut args = settings(&KafkaConfig::new(nobody()), &shop.bundles, state.path());
+    args.extend(["--set", "bundles.catch_up_timeout_ms=500"].map(str::to_owned));
+    let began = Instant::now();
+    let service = Service::start(&args);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it waited {:?} for a broker that is away",
+        began.elapsed()
+    );
+    println!("{}", service.log().trim_end());
+
+    let mut client = service.client().await;
+    let slate =
+        client.recommend(RecommendRequest { visitor_id: "anna".into(), ..Default::default() }).await.unwrap();
+    assert_eq!(slate.results.len(), 20);
+
+    let written = WriteEventsRequest { events: vec![view("anna", &shop.item(0).id, 1).into()] };
+    let refused = client.events.write(written).await.unwrap_err();
+    println!("{}", refused.message());
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(
+        refused.message().contains("broker is not available") && refused.message().contains("topic events")
+    );
+
+    let status = loop {
+        let status = service.status();
+        if status["degraded"].as_array().unwrap().len() >= 2 {
+            break status;
+        }
+        assert!(began.elapsed() < PATIENCE, "{status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    println!("{}", status["degraded"]);
+    let degraded = status["degraded"].to_string();
+    assert!(degraded.contains("topic events") && degraded.contains("topic items"), "{degraded}");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_break_a_rule_name_the_field() {
+    let shop = fixture();
+    let broker = MockBroker::start(1).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let service = Service::start(&settings(broker.config(), &shop.bundles, state.path()));
+    let client = service.client().await;
+    let anna = || RecommendRequest { visitor_id: "anna".into(), ..Default::default() };
+
+    let request = RecommendRequest { page_size: -1, ..anna() };
+    refused(&client, request, Code::InvalidArgument, "page_size: must not be negative, is -1").await;
+    refused(&client, RecommendRequest::default(), Code::InvalidArgument, "visitor_id: must not be empty")
+        .await;
+    // A million ids that fit into a message, and a million that do not.
+    let request = RecommendRequest { candidate_ids: vec!["a".into(); 1_000_000], ..anna() };
+    let message = "candidate_ids holds 1000000 entries, the most is 10000";
+    refused(&client, request, Code::ResourceExhausted, message).await;
+    let request = RecommendRequest { exclude_item_ids: vec!["sku-1234567".into(); 1_000_000], ..anna() };
+    refused(&client, request, Code::ResourceExhausted, "4194304").await;
+    let request = RecommendRequest { filter: "price < 10".into(), ..anna() };
+    refused(&client, request, Code::Unimplemented, "filter does not act in this version").await;
+    let request = RecommendRequest { experiment_ids: vec!["a".into()], ..anna() };
+    refused(&client, request, Code::Unimplemented, "experiment_ids does not act in this version").await;
+    let request = RecommendRequest { placement: "attic".into(), ..anna() };
+    refused(&client, request, Code::InvalidArgument, "placement").await;
+    client.recommend(anna()).await.unwrap();
+    service.stop();
+}
+
+async fn refused(client: &Client, request: RecommendRequest, code: Code, words: &str) {
+    let status = client.recommend(request).await.unwrap_err();
+    println!("{:?}: {}", status.code(), status.message());
+    assert_eq!(status.code(), code, "{status}");
+    assert!(status.message().contains(words), "{status}");
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    for command in ["serve", "train"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut dump = Command::new(env!("CARGO_BIN_EXE_endcap"));
+        let output = dump.args([command, "--dump-config"]).stdout(writer).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
