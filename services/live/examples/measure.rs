@@ -26,7 +26,7 @@ use futures::FutureExt as _;
 use prost::Message as _;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
+    ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
 };
 use tokio_util::sync::CancellationToken;

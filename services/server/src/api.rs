@@ -6,7 +6,8 @@ use endcap_proto::{Event, EventTime, FieldError, Item, ItemId, ItemKey, v1};
 use endcap_recommend::{ItemChange, MAX_IDS, Position, Query, Recommender};
 
 use crate::{
-    AdminError, ApiError, BundleAdmin, Code, EventWriter, ItemWriter, StreamStatus, metrics::Metrics,
+    AdminError, ApiError, BundleAdmin, Code, EventWriter, ItemWriter, StreamStatus, limits::Limits,
+    metrics::Metrics,
 };
 
 /// What the methods work on. Parts that are absent answer for themselves: UNAVAILABLE, and why.
@@ -18,6 +19,7 @@ pub(crate) struct Api {
     pub(crate) bundles: Option<Arc<dyn BundleAdmin>>,
     pub(crate) stream: Option<Arc<dyn StreamStatus>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
     pub(crate) started: EventTime,
     pub(crate) message_bytes: usize,
 }

@@ -25,7 +25,8 @@ pub struct ServerConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Requests in flight over all connections; one more is refused, never queued.
+    /// Requests in flight over all connections; one more is refused, never queued. A batch of a stream of events
+    /// counts as one, and waits.
     pub in_flight: usize,
     /// Connections; one more waits to be accepted.
     pub connections: usize,

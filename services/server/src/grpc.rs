@@ -38,8 +38,15 @@ impl EventService for Api {
     ) -> Result<Response<v1::WriteEventsResponse>, Status> {
         let mut stream = request.into_inner();
         let mut written = 0;
-        while let Some(request) = stream.message().await? {
-            written += self.write_events(request).await?.written;
+        loop {
+            let batch = tokio::select! {
+                batch = stream.message() => batch?,
+                // What was written so far is answered; the client goes on elsewhere.
+                () = self.limits.closing() => None,
+            };
+            let Some(batch) = batch else { break };
+            let _permit = self.limits.batch().await?;
+            written += self.write_events(batch).await?.written;
         }
         Ok(Response::new(v1::WriteEventsResponse { written }))
     }

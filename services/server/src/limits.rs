@@ -4,6 +4,9 @@
 //! What does not answer before its deadline is dropped where it stands and answers DEADLINE_EXCEEDED. (tonic's own
 //! timeout answers CANCELLED, and its limits are per connection.) The permit is given back when the last byte of
 //! the answer has gone out.
+//!
+//! A stream of events is open for hours and mostly idle: it takes a permit for each batch, and waits for it, which
+//! holds its client back.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -25,6 +28,7 @@ use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::{
     ApiError, Code, LimitsConfig,
@@ -42,12 +46,16 @@ pub(crate) struct Limits {
     in_flight: usize,
     deadline: Duration,
     metrics: Arc<Metrics>,
+    closing: CancellationToken,
 }
+
+/// The method that is a stream of requests.
+const WRITE_STREAM: Method = Method("EventService.WriteStream");
 
 /// A body that holds its request's permit until it is sent or dropped.
 struct Admitted {
     body: Body,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// `grpc-timeout`, which a request over plain HTTP may send too.
@@ -64,7 +72,23 @@ impl Limits {
             in_flight: config.in_flight,
             deadline: Duration::from_millis(config.deadline_ms),
             metrics,
+            closing: CancellationToken::new(),
         }
+    }
+
+    /// A permit for one batch of a stream.
+    pub(crate) async fn batch(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.permits).acquire_owned().await.map_err(ApiError::defect)
+    }
+
+    /// Asks streams to end.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// When streams have to end.
+    pub(crate) fn closing(&self) -> WaitForCancellationFuture<'_> {
+        self.closing.cancelled()
     }
 
     /// Requests being answered now.
@@ -77,18 +101,26 @@ impl Limits {
         let begun = Instant::now();
         let method = method(request.uri().path());
         let is_grpc = is_grpc(request.headers());
-        let Ok(permit) = Arc::clone(&limits.permits).try_acquire_owned() else {
-            limits.metrics.shed(method);
-            let most = limits.in_flight;
-            let message = format!("{most} requests are in flight, which is the most; try again later");
-            return fail(ApiError::new(Code::ResourceExhausted, message), is_grpc);
+        let is_stream = method == WRITE_STREAM;
+        let permit = match is_stream {
+            true => None,
+            false => match Arc::clone(&limits.permits).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => {
+                    limits.metrics.shed(method);
+                    let most = limits.in_flight;
+                    let message =
+                        format!("{most} requests are in flight, which is the most; try again later");
+                    return fail(ApiError::new(Code::ResourceExhausted, message), is_grpc);
+                }
+            },
         };
         let asked = match timeout(request.headers()) {
             Ok(asked) => asked,
             Err(error) => return fail(error, is_grpc),
         };
         // A stream lasts as long as its client wants, unless the client says how long.
-        let default = if method.0 == "EventService.WriteStream" { FOREVER } else { limits.deadline };
+        let default = if is_stream { FOREVER } else { limits.deadline };
         let timeout = asked.unwrap_or(default).min(FOREVER);
         let deadline = begun + timeout;
         request.extensions_mut().insert(Deadline(deadline));

@@ -207,10 +207,10 @@ impl fmt::Debug for Catalogue {
 impl Collector for Catalogue {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let status = self.0.status();
-        gauge(&mut encoder, "index_items", "Items that can be retrieved", status.items)?;
-        gauge(&mut encoder, "live_items", "Items changed since the bundle was made", status.live_items)?;
+        gauge(&mut encoder, "index_items", "Items that can be retrieved.", status.items)?;
+        gauge(&mut encoder, "live_items", "Items changed since the bundle was made.", status.live_items)?;
         let info = prometheus_client::metrics::info::Info::new([("version", status.bundle_version)]);
-        let help = "The bundle that serves";
+        let help = "The bundle that serves.";
         info.encode(encoder.encode_descriptor(
             "bundle",
             help,
@@ -232,12 +232,17 @@ impl fmt::Debug for Stream {
 impl Collector for Stream {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let report = self.0.report();
-        gauge(&mut encoder, "visitors", "Visitors with a state", report.visitors as usize)?;
-        counter(&mut encoder, "events_applied", "Events applied to state", report.applied)?;
-        counter(&mut encoder, "events_repeated", "Events that came again and were dropped", report.repeated)?;
-        counter(&mut encoder, "events_late", "Events too late to be applied", report.late)?;
-        counter(&mut encoder, "events_dead", "Messages that went to the dead letters", report.dead)?;
-        let help = "Records of a partition that are not applied yet; absent where the broker has not said";
+        gauge(&mut encoder, "visitors", "Visitors with a state.", report.visitors as usize)?;
+        counter(&mut encoder, "events_applied", "Events applied to state.", report.applied)?;
+        counter(
+            &mut encoder,
+            "events_repeated",
+            "Events that came again and were dropped.",
+            report.repeated,
+        )?;
+        counter(&mut encoder, "events_late", "Events too late to be applied.", report.late)?;
+        counter(&mut encoder, "events_dead", "Messages that went to the dead letters.", report.dead)?;
+        let help = "Records of a partition that are not applied yet; absent where the broker has not said.";
         let kind = prometheus_client::metrics::MetricType::Gauge;
         let mut lag = encoder.encode_descriptor("consumer_lag", help, None, kind)?;
         for partition in report.lag.iter().filter(|partition| partition.end_offset >= 0) {

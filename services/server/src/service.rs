@@ -154,10 +154,20 @@ impl Options {
         let (health, health_server) = tonic_health::server::health_reporter();
         let readiness = Readiness { ready: Arc::default(), health };
         let metrics = Arc::new(Metrics::new(Arc::clone(&recommender), stream.clone()));
-        let limits = Limits::new(&config.limits, Arc::clone(&metrics));
         let message_bytes = config.limits.message_bytes;
         let started = clock.now();
-        let api = Api { recommender, events, items, bundles, stream, metrics, started, message_bytes };
+        let limits = Limits::new(&config.limits, Arc::clone(&metrics));
+        let api = Api {
+            recommender,
+            events,
+            items,
+            bundles,
+            stream,
+            metrics,
+            limits: limits.clone(),
+            started,
+            message_bytes,
+        };
         let methods = grpc_methods(&api).merge(http::methods());
         let methods = methods
             .method_not_allowed_fallback(http::wrong_method)
@@ -256,6 +266,7 @@ impl Service {
             }
         }
         drop(listener);
+        limits.close();
         let end = Instant::now() + Duration::from_millis(config.drain_timeout_ms);
         let asked_to_close = tokio::spawn(graceful.shutdown());
         while limits.in_flight() > 0 && Instant::now() < end {

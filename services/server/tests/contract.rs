@@ -20,7 +20,10 @@ use endcap_recommend::Position;
 use endcap_server::{
     AdminError, BundleAdmin, EventWriter, ItemWriter, ServerConfig, StreamReport, StreamStatus, WriteError,
 };
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, FutureExt, join_all},
+};
 use serde_json::{Value, json};
 use shop::{Shop, event, now};
 use tonic::Code;
@@ -561,6 +564,27 @@ async fn a_drain_says_so_first_and_finishes_what_is_in_flight() {
     let address = serving.handle.address();
     serving.stop().await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the port is closed");
+}
+
+#[tokio::test]
+async fn idle_streams_of_events_hold_nothing_and_end_with_the_drain() {
+    let (serving, _shop, broker) = serve(|config| config.limits.in_flight = 2).await;
+    let mut streams = Vec::new();
+    for number in 0..6 {
+        let mut client = EventServiceClient::new(serving.channel().await);
+        let view = v1::Event::from(event("anna", EventType::View, number, now()));
+        let batches = futures::stream::iter([v1::WriteEventsRequest { events: vec![view] }]);
+        let open = batches.chain(futures::stream::pending());
+        streams.push(tokio::spawn(async move { client.write_stream(open).await }));
+    }
+    while broker.events.lock().unwrap().len() < 6 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    recommender(&serving).await.recommend(request("anna")).await.unwrap();
+    serving.stop().await.unwrap();
+    for stream in streams {
+        assert_eq!(stream.await.unwrap().unwrap().into_inner().written, 1, "what was written is answered");
+    }
 }
 
 #[tokio::test]

@@ -258,7 +258,7 @@ fn impression(i: u32, consent: bool) -> v1::Impression {
     let time = EventTime::clamped(START + i64::from(i) * 200_000).to_proto();
     v1::Impression {
         slate_id: format!("slate-{i}"),
-        served_time: Some(time.clone()),
+        served_time: Some(time),
         as_of: Some(time),
         visitor_id: format!("visitor-{}", i % 5),
         placement: "home".to_owned(),

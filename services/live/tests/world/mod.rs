@@ -39,15 +39,15 @@ fn event(random: &mut StdRng, i: usize, shopper: u64, millis: i64) -> Event {
     };
     let items = if event_type.needs_items() { random.random_range(1..4) } else { 0 };
     // Every seventh shopper does not agree; every third uses two devices of one account.
-    let consent = shopper % 7 != 0;
-    let logged_in = consent && shopper % 3 == 0;
+    let consent = !shopper.is_multiple_of(7);
+    let logged_in = consent && shopper.is_multiple_of(3);
     Event {
         event_id: EventId::new(format!("event-{i}")).unwrap(),
         event_type,
         time: EventTime::clamped(millis),
         visitor_id: VisitorId::new(format!("visitor-{shopper}")).unwrap(),
         user_id: logged_in.then(|| UserId::new(format!("user-{}", shopper / 6)).unwrap()),
-        session_id: (shopper % 2 == 0).then(|| format!("session-{shopper}")),
+        session_id: shopper.is_multiple_of(2).then(|| format!("session-{shopper}")),
         items: (0..items).map(|_| item(random)).collect(),
         transaction: None,
         search_query: None,
