@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use endcap_benches::measure::Extent;
-use endcap_benches::{broker, live, retrieval};
+use endcap_benches::{broker, live, recommend, retrieval};
 
 /// Measures one part beside its peers, in turn on this machine; prints a table and writes NAME.json.
 #[derive(Parser)]
@@ -27,6 +27,7 @@ struct Arguments {
 enum Name {
     Retrieval,
     Live,
+    Recommend,
     /// The mock broker of `live`, by itself.
     #[value(name = broker::BROKER, hide = true)]
     Broker,
@@ -38,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     let (name, report) = match name {
         Name::Retrieval => ("retrieval", retrieval::run(extent)?),
         Name::Live => ("live", live::run(extent, brokers.as_deref())?),
+        Name::Recommend => ("recommend", recommend::run(extent)?),
         Name::Broker => return broker::serve(),
     };
     println!("\n{} · {} · {}", report.machine, report.simd, report.commit);

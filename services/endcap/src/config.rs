@@ -77,22 +77,20 @@ pub struct ConfigError {
 
 /// Reads `C` from a TOML file (its default when there is none), changed by `KEY=VALUE` entries. A value that
 /// is no TOML is taken as text.
-pub fn load<C: DeserializeOwned + Serialize + Default>(
-    file: Option<&Path>,
-    set: &[String],
-) -> anyhow::Result<C> {
-    let (config, origin) = match file {
-        None => (C::default(), "defaults".to_owned()),
+pub fn load<C: DeserializeOwned>(file: Option<&Path>, set: &[String]) -> anyhow::Result<C> {
+    let (text, origin) = match file {
+        None => (String::new(), "defaults".to_owned()),
         Some(path) => {
             let origin = path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {origin}"))?;
-            (parse(&text, &origin)?, origin)
+            (std::fs::read_to_string(path).with_context(|| format!("cannot read {origin}"))?, origin)
         }
     };
+    let config = parse(&text, &origin)?;
     if set.is_empty() {
         return Ok(config);
     }
-    let mut table = toml::Table::try_from(&config)?;
+    // The file once more rather than `config`, which hides its secrets when it is written.
+    let mut table: toml::Table = parse(&text, &origin)?;
     for entry in set {
         insert(&mut table, entry)?;
     }
@@ -153,7 +151,11 @@ fn parse<C: DeserializeOwned>(text: &str, origin: &str) -> Result<C, ConfigError
 
 fn refuse(origin: &str, error: &serde_path_to_error::Error<toml::de::Error>) -> ConfigError {
     let path = error.path().to_string();
-    let message = error.inner().to_string();
+    // Without a place in a file, the message would say the path once more.
+    let message = match error.inner().span() {
+        Some(_) => error.inner().to_string(),
+        None => error.inner().message().to_owned(),
+    };
     let message = if path == "." { message } else { format!("key `{path}`: {message}") };
     ConfigError { origin: origin.to_owned(), message: message.trim_end().to_owned() }
 }
@@ -166,19 +168,33 @@ fn insert(table: &mut toml::Table, entry: &str) -> Result<(), ConfigError> {
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| toml::Value::String(text.to_owned()));
     let mut at = table;
-    let mut keys = path.split('.').peekable();
+    let mut keys = keys(path).ok_or_else(|| wrong("must name a key"))?.into_iter().peekable();
     while let Some(key) = keys.next() {
         if keys.peek().is_none() {
-            at.insert(key.to_owned(), value);
+            at.insert(key, value);
             return Ok(());
         }
         at = at
-            .entry(key)
+            .entry(&key)
             .or_insert_with(|| toml::Value::Table(toml::Table::new()))
             .as_table_mut()
             .ok_or_else(|| wrong(&format!("key `{key}` is a value, not a section")))?;
     }
     Err(wrong("must name a key"))
+}
+
+/// The keys of a path as TOML writes it: `kafka.properties."security.protocol"`.
+fn keys(path: &str) -> Option<Vec<String>> {
+    let mut keys = Vec::new();
+    let mut table: toml::Table = toml::from_str(&format!("{path} = 0")).ok()?;
+    loop {
+        let (key, value) = table.into_iter().next()?;
+        keys.push(key);
+        match value {
+            toml::Value::Table(inner) => table = inner,
+            _ => return Some(keys),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +252,22 @@ mod tests {
             set("server.limits.in_flight=many").unwrap_err().to_string().contains("server.limits.in_flight")
         );
         assert!(set("nonsense").unwrap_err().to_string().contains("KEY=VALUE"));
+        assert!(set("=1").unwrap_err().to_string().contains("must name a key"));
+        assert!(set("version.minor=1").unwrap_err().to_string().contains("version"));
+    }
+
+    #[test]
+    fn entries_go_before_the_file_and_leave_the_rest_of_it_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("endcap.toml");
+        let text = "[kafka]\nbrokers = \"a:1\"\n[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n";
+        std::fs::write(&file, text).unwrap();
+        let set = ["kafka.brokers=b:2", "kafka.properties.\"security.protocol\"=SASL_SSL"].map(str::to_owned);
+        let config: Config = load(Some(&file), &set).unwrap();
+        let properties = [("sasl.password", "hunter2"), ("security.protocol", "SASL_SSL")];
+        assert_eq!(config.kafka.properties, properties.into_iter().collect());
+        assert_eq!(config.kafka.brokers, "b:2");
+        assert_eq!(config.server, ServerConfig::default());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! topics it needs, and a whole broker within this process for tests and the demo.
 //!
 //! No type of rdkafka is public. What librdkafka logs goes to `tracing`; what it says about its
-//! brokers ends up in a [`Connection`], from which [`EventSource::trouble`](crate::EventSource::trouble) reads.
+//! brokers is what [`EventSource::trouble`](crate::EventSource::trouble) tells.
 
 mod mock;
 mod sink;

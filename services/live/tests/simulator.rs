@@ -81,7 +81,7 @@ async fn survive(log: &MemoryLog, seed: u64) -> (u64, consumer::ConsumerStatus) 
             drain: drain.clone(),
         };
         let config = consumer::ConsumerConfig {
-            flush_interval_ms: 0,
+            flush_interval_ms: random.random_range(0..10),
             flush_records: random.random_range(1..200),
             ..consumer::ConsumerConfig::default()
         };
@@ -113,7 +113,7 @@ fn shuffle(events: &mut [&Event], reach: usize, random: &mut StdRng) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crashes_repeats_and_disorder_leave_the_state_of_an_undisturbed_run() {
-    for seed in 0..12 {
+    for seed in 0..8 {
         let mut random = StdRng::seed_from_u64(seed);
         let events = events(seed, 1500);
         let expected = digest_of(events.iter().map(|event| (0, event)));

@@ -32,6 +32,6 @@ pub use kernels::{
 pub use parameters::{Group, Init, Spec};
 pub use ranker::{Head, Ranker, RankerNetwork, RankerWeights, standardise};
 pub use sequences::Sequences;
-pub use towers::{Towers, UserInput, dot_products, word_weight};
+pub use towers::{Towers, UserInput, dot_products, shop_vector, word_weight};
 pub use training::{Batch, Case, Entry, Gradients};
 pub use weights::Weights;

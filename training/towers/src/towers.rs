@@ -90,7 +90,7 @@ impl Towers {
 
     /// Vectors of items: n × `dim`, each of length 1, row after row.
     ///
-    /// `unit(F(id + Σ words / √(number of words) + W · shop's vector))`, where F is a feed-forward layer
+    /// `unit(F(id + Σ words / √(number of words) + unit(shop's vector) W))`, where F is a feed-forward layer
     /// with its residual, and an item without an id of its own has the one of the unknown.
     ///
     /// # Errors
@@ -251,6 +251,13 @@ fn attend(layer: &SelfAttention<'_>, x: &[f32], d: usize) -> Vec<f32> {
 /// What each of an item's `n` words is multiplied with: their sum keeps its size whatever `n`.
 pub fn word_weight(n: usize) -> f32 {
     1.0 / (n.max(1) as f32).sqrt()
+}
+
+/// A shop's own vector as the item tower reads it: of length 1, whatever the shop's scale; zero stays zero.
+pub fn shop_vector(vector: &[f32]) -> impl Iterator<Item = f32> + '_ {
+    let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+    vector.iter().map(move |&x| (f64::from(x) * scale) as f32)
 }
 
 fn add(sum: &mut [f32], x: &[f32], scale: f32) {

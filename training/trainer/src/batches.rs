@@ -2,7 +2,7 @@
 
 use endcap_features::{ItemFeatures, gap_bucket};
 use endcap_neighbours::Interaction;
-use endcap_towers::{Bags, Batch, Case, Encoder, Entry, Pool, TowersConfig, Weights, mix, word_weight};
+use endcap_towers::{Bags, Batch, Case, Encoder, Entry, Pool, TowersConfig, Weights, mix, shop_vector, word_weight};
 
 use crate::{TrainConfig, TrainingData, windows::Window};
 
@@ -225,7 +225,7 @@ impl<'a> Batcher<'a> {
                 bags.add(first_word + self.words.place(word), word_weight(words.len()));
             }
             bags.close();
-            shop_vectors.extend(vector.iter().copied().chain(std::iter::repeat(0.0)).take(width));
+            shop_vectors.extend(shop_vector(vector).chain(std::iter::repeat(0.0)).take(width));
         }
         (bags, shop_vectors, item_rows, word_rows)
     }
@@ -242,3 +242,6 @@ impl Prepared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

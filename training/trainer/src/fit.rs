@@ -90,9 +90,14 @@ struct Fit<'a> {
     /// Steps made, and steps there will be if every epoch is run.
     step: usize,
     steps: usize,
-    /// A running mean of the loss, and the least that it has been.
+    watch: LossWatch,
+}
+
+/// Notices a loss that is no number, or grows.
+struct LossWatch {
+    /// A running mean, and the least that it has been.
     running: Option<f64>,
-    best_running: f64,
+    best: f64,
 }
 
 struct Optimisers {
@@ -132,8 +137,7 @@ impl<'a> Fit<'a> {
             optimisers,
             step: 0,
             steps: 0,
-            running: None,
-            best_running: f64::INFINITY,
+            watch: LossWatch { running: None, best: f64::INFINITY },
         })
     }
 
@@ -200,7 +204,10 @@ impl<'a> Fit<'a> {
                 prepared.gather(&self.weights, self.shape.dim);
                 let dropout = Dropout::new(config.dropout, key);
                 let gradients = prepared.batch.gradients(&self.shape, &self.weights.dense, dropout)?;
-                self.check(gradients.loss, epoch, number + 1)?;
+                let loss = gradients.loss;
+                if !self.watch.goes_well(loss) {
+                    return Err(TrainError::Diverged { epoch, step: number + 1, loss, best: self.watch.best });
+                }
                 sum += gradients.loss * asked as f64;
                 self.update(&prepared, gradients);
             }
@@ -226,17 +233,6 @@ impl<'a> Fit<'a> {
             return Err(TrainError::TooLittle("no case to learn from: event_weights leaves all out".into()));
         }
         Ok((sum / cases as f64, positions))
-    }
-
-    /// Stops a fit that goes nowhere.
-    fn check(&mut self, loss: f64, epoch: usize, step: usize) -> Result<(), TrainError> {
-        let running = self.running.map_or(loss, |running| running + FOLLOW * (loss - running));
-        if !loss.is_finite() || running > self.best_running + DIVERGED {
-            return Err(TrainError::Diverged { epoch, step, loss, best: self.best_running });
-        }
-        self.running = Some(running);
-        self.best_running = self.best_running.min(running);
-        Ok(())
     }
 
     fn update(&mut self, prepared: &Prepared, mut gradients: Gradients) {
@@ -270,6 +266,18 @@ impl<'a> Fit<'a> {
     }
 }
 
+impl LossWatch {
+    fn goes_well(&mut self, loss: f64) -> bool {
+        let running = self.running.map_or(loss, |running| running + FOLLOW * (loss - running));
+        self.running = Some(running);
+        if !running.is_finite() || running > self.best + DIVERGED {
+            return false;
+        }
+        self.best = self.best.min(running);
+        true
+    }
+}
+
 impl Optimisers {
     fn new(weights: &Weights) -> Self {
         let d = weights.config().dim;
@@ -287,5 +295,26 @@ impl Optimisers {
             items: RowAdam::new(weights.items.len() / d, d),
             words: RowAdam::new(weights.words.len() / d, d),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_is_no_number_or_grows_does_not_go_well() {
+        let watched = |losses: &mut dyn Iterator<Item = f64>| {
+            let mut watch = LossWatch { running: None, best: f64::INFINITY };
+            losses.position(|loss| !watch.goes_well(loss))
+        };
+        let falling = |i: i32| 3.0 + 7.0 * (-f64::from(i) / 50.0).exp();
+        // It may jump now and then.
+        let noisy = |i: i32| falling(i) + if i % 40 == 0 { 5.0 } else { 0.0 };
+        assert_eq!(watched(&mut (0..1000).map(noisy)), None);
+        assert_eq!(watched(&mut (0..1000).map(|i| if i == 70 { f64::NAN } else { falling(i) })), Some(70));
+        assert_eq!(watched(&mut (0..1000).map(|i| if i == 70 { f64::INFINITY } else { falling(i) })), Some(70));
+        let growing = watched(&mut (0..1000).map(|i| falling(i) + f64::from((i - 500).max(0)) / 20.0)).unwrap();
+        assert!((550..700).contains(&growing), "{growing}");
     }
 }

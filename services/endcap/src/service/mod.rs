@@ -18,8 +18,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use endcap_bundle::BundleStore;
 use endcap_live::{
-    DeadLetters, EventProducer, EventSink, ItemProducer, KafkaSink, KafkaSource, PartitionOffset, StateStore,
-    consumer, impressions, items, kafka::create_topics,
+    DeadLetters, EventProducer, EventSink, ItemProducer, KafkaConfig, KafkaSink, KafkaSource,
+    PartitionOffset, StateStore, consumer, impressions, items, kafka::create_topics,
 };
 use endcap_recommend::{Recommender, SystemClock};
 use endcap_server as server;
@@ -75,7 +75,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         }
     }
     let (state, writer) = StateStore::open(&config.state.path, &topics.events, &config.state.store)?;
-    let prompt: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&config.kafka)?);
+    let prompt: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&within_deadline(config))?);
     let patient: Arc<dyn EventSink> = Arc::new(KafkaSink::patient(&config.kafka)?);
     let dead_letters = DeadLetters::new(Arc::clone(&patient), topics.dead_letters.as_str());
 
@@ -138,6 +138,13 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let address = handle.address();
     let server = Task::spawn("server", |drain| async move { Ok(service.run(drain).await?) });
     Ok(Running { address, server, tasks: vec![watching, feeding, consuming, sending] })
+}
+
+/// How to reach Kafka for a request that waits: given up soon enough to tell the request why.
+fn within_deadline(config: &Config) -> KafkaConfig {
+    let deadline = u32::try_from(config.server.limits.deadline_ms).unwrap_or(u32::MAX);
+    let most = (deadline / 10 * 9).max(1);
+    KafkaConfig { delivery_timeout_ms: config.kafka.delivery_timeout_ms.min(most), ..config.kafka.clone() }
 }
 
 // === impl Running ===

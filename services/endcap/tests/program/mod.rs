@@ -167,9 +167,11 @@ impl Service {
         body.to_owned()
     }
 
-    /// What `GET /v1/status` answers.
-    pub fn status(&self) -> serde_json::Value {
-        serde_json::from_str(&self.get("/v1/status")).unwrap()
+    /// What `GET /v1/status` says is not as it should be.
+    pub fn degraded(&self) -> Vec<String> {
+        let status: serde_json::Value = serde_json::from_str(&self.get("/v1/status")).unwrap();
+        let reasons = status.get("degraded").and_then(|reasons| reasons.as_array());
+        reasons.into_iter().flatten().map(|reason| reason.as_str().unwrap().to_owned()).collect()
     }
 
     /// The value of a metric without labels.

@@ -65,8 +65,8 @@ pub fn fixture() -> &'static Fixture {
 
 /// Trains, publishes and activates; the bundle's name.
 pub fn train(data: &[&Path], bundles: &Path) -> String {
-    let mut args =
-        vec!["train".as_ref(), "--out".as_ref(), bundles.as_os_str(), "--output".as_ref(), "json".as_ref()];
+    let mut args = ["train", "--output", "json", "--out"].map(OsStr::new).to_vec();
+    args.push(bundles.as_os_str());
     args.extend(data.iter().map(|dir| dir.as_os_str()));
     args.extend(QUICK.map(OsStr::new));
     let published: serde_json::Value = serde_json::from_str(&run(args).done()).unwrap();

@@ -2,7 +2,7 @@ use endcap_features::ItemFeatures;
 use endcap_proto::{EventType, ItemKey};
 
 use super::*;
-use crate::{Towers, UserInput, Weights, mix};
+use crate::{Towers, UserInput, Weights, mix, shop_vector};
 
 const ITEMS: usize = 30;
 const WORDS: usize = 12;
@@ -58,7 +58,7 @@ fn batch(config: &TowersConfig, weights: &Weights) -> Batch {
             items.add((ITEMS + 1) as u32 + word, 1.0 / (features.words.len() as f32).sqrt());
         }
         items.close();
-        let mut vector = features.vector;
+        let mut vector: Vec<f32> = shop_vector(&features.vector).collect();
         vector.resize(config.shop_vector, 0.0);
         shop_vectors.extend(vector);
     }
