@@ -6,6 +6,7 @@ mod shop;
 use std::{
     fs,
     net::TcpListener,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -38,7 +39,8 @@ fn the_help_of_every_command_is_this() {
     let mut text = String::new();
     for command in commands {
         let help = run(command.split_whitespace().chain(["--help"])).done();
-        text += &format!("$ endcap {command} --help\n");
+        text += format!("$ endcap {command}").trim_end();
+        text += " --help\n";
         for line in help.lines() {
             text += line.trim_end();
             text += "\n";
@@ -151,9 +153,12 @@ fn one_flipped_byte_in_any_file_of_a_bundle_is_found_before_it_is_parsed() {
 #[test]
 fn a_folder_without_a_bundle_says_what_makes_one() {
     let dir = tempfile::tempdir().unwrap();
-    let bundles = dir.path().join("bundles");
-    let set = format!("bundles.path={}", bundles.display());
-    run(["serve", "--set", &set]).refused(1, &[&bundles.display().to_string(), "endcap train DIR --out"]);
+    let serve = |bundles: &Path| run(["serve", "--set", &format!("bundles.path={}", bundles.display())]);
+    let train = format!("endcap train DIR --out {}", dir.path().display());
+    serve(dir.path()).refused(1, &["no active bundle", &train]);
+    let nowhere = dir.path().join("nowhere");
+    serve(&nowhere).refused(1, &["no such folder", &train]);
+    assert!(!nowhere.exists(), "a mistyped path makes no folder");
 }
 
 #[test]
@@ -206,12 +211,18 @@ async fn without_a_broker_it_answers_and_says_so() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     println!("{}", degraded.join("\n"));
+    assert!(!degraded.iter().any(|reason| reason.matches("topic ").count() > 1), "{degraded:?}");
     for topic in ["topic events", "topic items"] {
         assert!(
             degraded.iter().any(|reason| reason.contains(topic) && reason.contains(&away)),
             "{degraded:?}"
         );
     }
+
+    // Nothing that the broker owes an answer to holds it up.
+    let told = Instant::now();
+    drop(service);
+    assert!(told.elapsed() < Duration::from_secs(5), "it took {:?} to stop", told.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

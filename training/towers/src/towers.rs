@@ -142,14 +142,9 @@ impl Towers {
                 add(x, &self.weights.words[word as usize * d..][..d], scale);
             }
             if let (Some(weight), false) = (self.weights.group(SHOP_VECTOR), item.vector.is_empty()) {
-                let vector = Matrix::new(&item.vector, 1, config.shop_vector);
-                matmul(
-                    MatrixMut::new(x, 1, d),
-                    Write::Add,
-                    1.0,
-                    vector,
-                    Matrix::new(weight, config.shop_vector, d),
-                );
+                let vector: Vec<f32> = shop_vector(&item.vector).collect();
+                let (vector, weight) = (Matrix::new(&vector, 1, vector.len()), Matrix::new(weight, vector.len(), d));
+                matmul(MatrixMut::new(x, 1, d), Write::Add, 1.0, vector, weight);
             }
         }
         if let Some(parameters) = self.weights.group(ITEM_FEED_FORWARD) {

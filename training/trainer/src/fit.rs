@@ -304,17 +304,17 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_no_number_or_grows_does_not_go_well() {
-        let watched = |losses: &mut dyn Iterator<Item = f64>| {
+        let watched = |loss: &dyn Fn(i32) -> f64| {
             let mut watch = LossWatch { running: None, best: f64::INFINITY };
-            losses.position(|loss| !watch.goes_well(loss))
+            (0..1000).position(|i| !watch.goes_well(loss(i)))
         };
         let falling = |i: i32| 3.0 + 7.0 * (-f64::from(i) / 50.0).exp();
         // It may jump now and then.
         let noisy = |i: i32| falling(i) + if i % 40 == 0 { 5.0 } else { 0.0 };
-        assert_eq!(watched(&mut (0..1000).map(noisy)), None);
-        assert_eq!(watched(&mut (0..1000).map(|i| if i == 70 { f64::NAN } else { falling(i) })), Some(70));
-        assert_eq!(watched(&mut (0..1000).map(|i| if i == 70 { f64::INFINITY } else { falling(i) })), Some(70));
-        let growing = watched(&mut (0..1000).map(|i| falling(i) + f64::from((i - 500).max(0)) / 20.0)).unwrap();
+        assert_eq!(watched(&noisy), None);
+        assert_eq!(watched(&|i| if i == 70 { f64::NAN } else { falling(i) }), Some(70));
+        assert_eq!(watched(&|i| if i == 70 { f64::INFINITY } else { falling(i) }), Some(70));
+        let growing = watched(&|i| falling(i) + f64::from((i - 500).max(0)) / 20.0).unwrap();
         assert!((550..700).contains(&growing), "{growing}");
     }
 }

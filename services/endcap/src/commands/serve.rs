@@ -22,7 +22,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served: anyhow::Result<()> = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let running = service::start(&config).await?;
         eprintln!("serving on {}", running.address());
@@ -34,6 +34,8 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
                 }
             })
             .await
-    })?;
-    Ok(())
+    });
+    // All parts have ended; a question that a broker does not answer is not waited for.
+    runtime.shutdown_background();
+    Ok(served?)
 }

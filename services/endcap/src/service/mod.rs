@@ -57,11 +57,16 @@ struct Task {
 /// away is no error: the service answers from what it has, and says so.
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
     config.validate()?;
-    let store = BundleStore::open(&config.bundles.path)?;
+    let folder = &config.bundles.path;
+    if !folder.is_dir() {
+        // Opening a store makes its folder, which a mistyped path should not.
+        anyhow::bail!("{}: no such folder; `endcap train DIR --out {0}` makes it", folder.display());
+    }
+    let store = BundleStore::open(folder)?;
     let loading = store.clone();
     let bundle = tokio::task::spawn_blocking(move || loading.load_active())
         .await?
-        .with_context(|| format!("cannot load the active bundle of {}", config.bundles.path.display()))?;
+        .with_context(|| format!("cannot load the active bundle of {}", folder.display()))?;
 
     // A broker that is away must not keep the shop from being answered.
     let patience = Duration::from_millis(config.bundles.catch_up_timeout_ms);

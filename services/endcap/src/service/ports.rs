@@ -72,8 +72,8 @@ impl StreamStatus for Stream {
         let feed = self.feed.status();
         let impressions = self.impressions.status();
         let mut degraded = Vec::new();
-        degraded.extend(status.trouble.map(|trouble| format!("topic {}: {trouble}", self.topics.events)));
-        degraded.extend(feed.trouble.map(|trouble| format!("topic {}: {trouble}", self.topics.items)));
+        degraded.extend(status.trouble.map(|trouble| about(&self.topics.events, trouble)));
+        degraded.extend(feed.trouble.map(|trouble| about(&self.topics.items, trouble)));
         let lost: u64 = impressions.dropped.values().sum();
         if lost > 0 {
             degraded.push(format!("topic {}: {lost} impressions lost", self.topics.impressions));
@@ -94,6 +94,12 @@ impl StreamStatus for Stream {
             degraded,
         }
     }
+}
+
+/// A topic's trouble; some name the topic themselves.
+fn about(topic: &str, trouble: String) -> String {
+    let prefix = format!("topic {topic}: ");
+    if trouble.starts_with(&prefix) { trouble } else { prefix + &trouble }
 }
 
 pub(super) fn position(place: &Place) -> Position {
