@@ -36,11 +36,8 @@ fn towers(criterion: &mut Criterion) {
     });
     let vectors = towers.item_vectors(&features[..50]).expect("the fixture is sound");
     let items: Vec<&[f32]> = vectors.chunks(dim).collect();
-    let input = UserInput {
-        items: &items,
-        event_types: &[endcap_proto::EventType::View; 50],
-        gap_buckets: &[5; 50],
-    };
+    let input =
+        UserInput { items: &items, event_types: &[endcap_proto::EventType::View; 50], gap_buckets: &[5; 50] };
     for users in [1, 16] {
         group.bench_function(format!("user vectors of 50 events, {users} at once"), |bencher| {
             bencher.iter(|| towers.user_vectors(&vec![input; users]));

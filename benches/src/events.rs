@@ -31,6 +31,11 @@ impl Events {
         Self { rng: StdRng::seed_from_u64(seed), visitors: zipf(visitors), items: zipf(items), next: 0 }
     }
 
+    /// The id of the `i`-th most frequent item, from 1.
+    pub fn item(i: u64) -> String {
+        format!("sku-{i:07}")
+    }
+
     /// The id of the `i`-th most frequent visitor, from 1.
     pub fn visitor(i: u64) -> String {
         // As a collector's cookie: 32 characters that say nothing.
@@ -53,7 +58,7 @@ impl Iterator for Events {
         };
         let visitor = Self::visitor(self.visitors.sample(rng) as u64);
         let item = EventItem {
-            item_id: id(format!("sku-{:07}", self.items.sample(rng) as u64)),
+            item_id: ItemId::new(Self::item(self.items.sample(rng) as u64)).ok()?,
             quantity: 1,
             unit_price: Some(f64::from(rng.random_range(100..20_000)) / 100.0),
             position: Some(rng.random_range(0..20)),
@@ -79,10 +84,6 @@ impl Iterator for Events {
             consent: true,
         })
     }
-}
-
-fn id(text: String) -> ItemId {
-    ItemId::new(text).expect("short and not empty")
 }
 
 /// The bytes on the topic.

@@ -11,4 +11,5 @@ pub mod report;
 pub mod retrieval;
 pub mod service;
 pub mod shop;
+pub mod training;
 pub mod vectors;

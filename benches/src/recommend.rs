@@ -38,7 +38,11 @@ pub fn run(extent: Extent) -> anyhow::Result<Report> {
 
     let drain = CancellationToken::new();
     let options = Options {
-        config: ServerConfig { address: ([127, 0, 0, 1], 0).into(), drain_notice_ms: 0, ..ServerConfig::default() },
+        config: ServerConfig {
+            address: ([127, 0, 0, 1], 0).into(),
+            drain_notice_ms: 0,
+            ..ServerConfig::default()
+        },
         recommender,
         events: None,
         items: None,
@@ -63,7 +67,13 @@ pub fn run(extent: Extent) -> anyhow::Result<Report> {
 }
 
 /// Both services under load: as much as they take, and half of that.
-async fn load(report: &mut Report, target: &str, floor: &str, size: Size, time: Duration) -> anyhow::Result<()> {
+async fn load(
+    report: &mut Report,
+    target: &str,
+    floor: &str,
+    size: Size,
+    time: Duration,
+) -> anyhow::Result<()> {
     let ours = Arc::new(Side::connect(target, size).await?);
     let empty = Arc::new(Side::connect(floor, size).await?);
     let (mut ours_most, mut empty_most) = (Vec::new(), Vec::new());
@@ -80,7 +90,14 @@ async fn load(report: &mut Report, target: &str, floor: &str, size: Size, time: 
     let (outcome, floor) = (ours.at(half, time).await, empty.at(half, time).await);
     let (ours, floor) = (outcome.summary(), floor.summary());
     ensure!(ours.errors.is_empty(), "errors at half of saturation: {:?}", ours.errors);
-    report.push(Row::beside("p50 at half of saturation", ours.p50_ms, floor.p50_ms, peer, "ms", Better::Less));
+    report.push(Row::beside(
+        "p50 at half of saturation",
+        ours.p50_ms,
+        floor.p50_ms,
+        peer,
+        "ms",
+        Better::Less,
+    ));
     let row = Row::beside("p99 at half of saturation", ours.p99_ms, 5.0, "the limit", "ms", Better::Less);
     report.push(row.bar(1.0));
     report.push(Row::alone("p99 of the empty call at that rate", floor.p99_ms, "ms"));
@@ -116,7 +133,8 @@ impl Side {
 
     fn sender(
         self: &Arc<Self>,
-    ) -> impl Fn(u64) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Clone + use<> {
+    ) -> impl Fn(u64) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Clone + use<>
+    {
         let side = Arc::clone(self);
         move |number| {
             let side = Arc::clone(&side);
@@ -126,7 +144,10 @@ impl Side {
 }
 
 fn request(number: usize, size: Size) -> RecommendRequest {
-    RecommendRequest { visitor_id: shop::shopper(number * 7919 % size.shoppers), ..RecommendRequest::default() }
+    RecommendRequest {
+        visitor_id: shop::shopper(number * 7919 % size.shoppers),
+        ..RecommendRequest::default()
+    }
 }
 
 /// Requests whose stages are timed.

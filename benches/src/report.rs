@@ -80,7 +80,7 @@ impl Row {
 
     /// Whether the ratio falls short of its bar.
     pub fn falls_short(&self) -> bool {
-        matches!((self.ratio, self.bar), (Some(ratio), Some(bar)) if !(ratio >= bar))
+        matches!((self.ratio, self.bar), (Some(ratio), Some(bar)) if ratio.is_nan() || ratio < bar)
     }
 }
 

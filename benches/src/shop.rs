@@ -13,7 +13,9 @@ use endcap_proto::{Event, EventId, EventItem, EventTime, EventType, Item, ItemId
 use endcap_recommend::{
     ImpressionSink, Parts, RecommendConfig, Recommender, SinkFull, StateReader, SystemClock,
 };
-use endcap_towers::{Head, Ranker, RankerConfig, RankerNetwork, RankerWeights, Towers, TowersConfig, Weights};
+use endcap_towers::{
+    Head, Ranker, RankerConfig, RankerNetwork, RankerWeights, Towers, TowersConfig, Weights,
+};
 use prost::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -76,7 +78,8 @@ fn id(number: usize) -> anyhow::Result<ItemId> {
 /// A product: of one of 400 shelves, 500 brands and many words.
 fn item(rng: &mut StdRng, number: usize) -> anyhow::Result<Item> {
     const WORDS: [&str; 12] = [
-        "light", "warm", "steel", "folding", "merino", "compact", "double", "classic", "garden", "travel", "kids", "pro",
+        "light", "warm", "steel", "folding", "merino", "compact", "double", "classic", "garden", "travel",
+        "kids", "pro",
     ];
     let shelf = number % 400;
     let mut item = Item::bare(id(number)?);
@@ -114,7 +117,8 @@ fn popular(items: usize) -> Zipf<f64> {
 pub fn parts(seed: u64, count: usize) -> anyhow::Result<Parts> {
     let mut rng = StdRng::seed_from_u64(seed);
     let items: Vec<Item> = (0..count).map(|number| item(&mut rng, number)).collect::<Result<_, _>>()?;
-    let counts = items.iter().enumerate().map(|(place, item)| (item.id.as_str(), (count / (place + 1)) as u64 + 1));
+    let counts =
+        items.iter().enumerate().map(|(place, item)| (item.id.as_str(), (count / (place + 1)) as u64 + 1));
     let vocabulary = Vocabulary::build(&items, counts, &VocabularyConfig::default())?;
     let weights = Weights::new(TowersConfig::default(), vocabulary.items(), vocabulary.words(), seed)?;
     let towers = Towers::new(weights);
@@ -188,7 +192,12 @@ pub fn states(seed: u64, size: Size, dir: &Path) -> anyhow::Result<StateStore> {
                 visitor_id: visitor.clone(),
                 user_id: None,
                 session_id: None,
-                items: vec![EventItem { item_id: id(items[step])?, quantity: 1, unit_price: None, position: None }],
+                items: vec![EventItem {
+                    item_id: id(items[step])?,
+                    quantity: 1,
+                    unit_price: None,
+                    position: None,
+                }],
                 transaction: None,
                 search_query: None,
                 page_categories: Vec::new(),

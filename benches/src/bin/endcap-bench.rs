@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use endcap_benches::measure::Extent;
-use endcap_benches::{broker, live, recommend, retrieval};
+use endcap_benches::{broker, live, recommend, retrieval, training};
 
 /// Measures one part beside its peers, in turn on this machine; prints a table and writes NAME.json.
 #[derive(Parser)]
@@ -25,6 +25,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
+    Training,
     Retrieval,
     Live,
     Recommend,
@@ -37,6 +38,7 @@ fn main() -> anyhow::Result<()> {
     let Arguments { name, full, brokers, out } = Arguments::parse();
     let extent = if full { Extent::Full } else { Extent::Short };
     let (name, report) = match name {
+        Name::Training => ("training", training::run(extent)?),
         Name::Retrieval => ("retrieval", retrieval::run(extent)?),
         Name::Live => ("live", live::run(extent, brokers.as_deref())?),
         Name::Recommend => ("recommend", recommend::run(extent)?),

@@ -219,10 +219,10 @@ async fn without_a_broker_it_answers_and_says_so() {
         );
     }
 
-    // Nothing that the broker owes an answer to holds it up.
+    // A question that the broker owes an answer to is given up within seconds.
     let told = Instant::now();
     drop(service);
-    assert!(told.elapsed() < Duration::from_secs(5), "it took {:?} to stop", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(12), "it took {:?} to stop", told.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,8 +110,8 @@ async fn whole_loop(kafka: &KafkaConfig) {
     let stop = CancellationToken::new();
     let asking = tokio::spawn(keep_asking(client.clone(), stop.clone()));
     let second = {
-        let (data, archived, bundles) = (&shop.data, archived.clone(), bundles.clone());
-        tokio::task::spawn_blocking(move || train(&[data, &archived], &bundles)).await.unwrap()
+        let (data, archived, bundles) = (shop.data.clone(), archived.clone(), bundles.clone());
+        tokio::task::spawn_blocking(move || train(&[&data, &archived], &bundles)).await.unwrap()
     };
     assert_ne!(second, shop.version);
     let manifests = BundleStore::open(&bundles).unwrap().list().unwrap();

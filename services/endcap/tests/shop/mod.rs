@@ -1,4 +1,4 @@
-//! A small synthetic shop with a bundle trained on it by the binary, made once a test binary.
+//! A small synthetic shop with a bundle trained on it by the binary, shared by the tests that run.
 
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
@@ -6,16 +6,19 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use endcap_clickstream::synthetic::{Shop, ShopConfig};
 use endcap_proto::{Event, EventId, EventItem, EventTime, EventType, Item, ItemId, VisitorId};
 
+use tempfile::TempDir;
+
 use crate::program::run;
 
-/// The shop's files and its bundle. Tests read them; who writes takes a copy.
+/// The shop's files and its bundle, gone with the last test that holds them. Who writes takes a copy.
 pub struct Fixture {
+    _dir: TempDir,
     pub shop: Shop,
     /// Events, catalogue and slates.
     pub data: PathBuf,
@@ -41,26 +44,13 @@ pub const QUICK: [&str; 12] = [
     "refit=false",
 ];
 
-/// The shop of this test binary.
-pub fn fixture() -> &'static Fixture {
-    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
-    FIXTURE.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
-        let _ = fs::remove_dir_all(&dir);
-        let (data, bundles) = (dir.join("data"), dir.join("bundles"));
-        let config = ShopConfig {
-            items: 300,
-            shoppers: 200,
-            days: 14,
-            images: false,
-            end: now(),
-            ..ShopConfig::default()
-        };
-        let shop = Shop::new(&config).unwrap();
-        shop.write(&data).unwrap();
-        let version = train(&[&data], &bundles);
-        Fixture { shop, data, bundles, version }
-    })
+/// The shop that the running tests share.
+pub fn fixture() -> Arc<Fixture> {
+    static SHARED: Mutex<Weak<Fixture>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let fixture = shared.upgrade().unwrap_or_else(|| Arc::new(Fixture::make()));
+    *shared = Arc::downgrade(&fixture);
+    fixture
 }
 
 /// Trains, publishes and activates; the bundle's name.
@@ -74,6 +64,23 @@ pub fn train(data: &[&Path], bundles: &Path) -> String {
 }
 
 impl Fixture {
+    fn make() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, bundles) = (dir.path().join("data"), dir.path().join("bundles"));
+        let config = ShopConfig {
+            items: 300,
+            shoppers: 200,
+            days: 14,
+            images: false,
+            end: now(),
+            ..ShopConfig::default()
+        };
+        let shop = Shop::new(&config).unwrap();
+        shop.write(&data).unwrap();
+        let version = train(&[&data], &bundles);
+        Self { _dir: dir, shop, data, bundles, version }
+    }
+
     /// The `n`-th product that is on sale.
     pub fn item(&self, n: usize) -> &Item {
         self.shop.items().iter().filter(|item| item.is_recommendable(now())).nth(n).unwrap()
