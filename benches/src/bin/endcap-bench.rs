@@ -1,9 +1,10 @@
 //! `endcap-bench NAME`: measures one part beside its peers, prints a table, writes `target/bench/NAME.json`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use endcap_benches::measure::Extent;
+use endcap_benches::report::Report;
 use endcap_benches::{broker, live, recommend, retrieval, training};
 
 /// Measures one part beside its peers, in turn on this machine; prints a table and writes NAME.json.
@@ -23,28 +24,52 @@ struct Arguments {
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Name {
+    /// Positions learnt from per second, and how that changes with the catalogue.
     Training,
+    /// Queries per second of the index: scan, graph, filters, changes, files.
     Retrieval,
+    /// Events applied per second, and how soon one is visible.
     Live,
+    /// Requests per second of the service, and where their time goes.
     Recommend,
+    /// All of them, one after the other.
+    All,
     /// The mock broker of `live`, by itself.
     #[value(name = broker::BROKER, hide = true)]
     Broker,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { name, full, brokers, out } = Arguments::parse();
-    let extent = if full { Extent::Full } else { Extent::Short };
-    let (name, report) = match name {
-        Name::Training => ("training", training::run(extent)?),
-        Name::Retrieval => ("retrieval", retrieval::run(extent)?),
-        Name::Live => ("live", live::run(extent, brokers.as_deref())?),
-        Name::Recommend => ("recommend", recommend::run(extent)?),
+    let arguments = Arguments::parse();
+    let names = match arguments.name {
         Name::Broker => return broker::serve(),
+        Name::All => vec![Name::Training, Name::Retrieval, Name::Live, Name::Recommend],
+        name => vec![name],
     };
+    for name in names {
+        arguments.measure(name)?;
+    }
+    Ok(())
+}
+
+impl Arguments {
+    fn measure(&self, name: Name) -> anyhow::Result<()> {
+        let extent = if self.full { Extent::Full } else { Extent::Short };
+        let brokers = self.brokers.as_deref();
+        match name {
+            Name::Training => write("training", &training::run(extent)?, &self.out),
+            Name::Retrieval => write("retrieval", &retrieval::run(extent)?, &self.out),
+            Name::Live => write("live", &live::run(extent, brokers)?, &self.out),
+            Name::Recommend => write("recommend", &recommend::run(extent)?, &self.out),
+            Name::All | Name::Broker => Ok(()),
+        }
+    }
+}
+
+fn write(name: &str, report: &Report, dir: &Path) -> anyhow::Result<()> {
     println!("\n{} · {} · {}", report.machine, report.simd, report.commit);
-    println!("written to {}", report.write(&out, name)?.display());
+    println!("written to {}\n", report.write(dir, name)?.display());
     Ok(())
 }

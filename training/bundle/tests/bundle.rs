@@ -62,7 +62,13 @@ fn publish(store: &BundleStore, seed: u64, seconds: i64) -> Version {
         parents: Vec::new(),
         // A number that a careless reader of floats gives back changed.
         metrics: BTreeMap::from([("recall".to_owned(), 0.1 + 0.2), ("loss".to_owned(), 1.0 / 3.0)]),
-        origin: Origin { source: "test".into(), events: 40, newest_event: Some(time(-1)), seed, ..Origin::default() },
+        origin: Origin {
+            source: "test".into(),
+            events: 40,
+            newest_event: Some(time(-1)),
+            seed,
+            ..Origin::default()
+        },
     };
     store.publish(&draft, time(seconds)).unwrap()
 }
@@ -90,7 +96,8 @@ fn what_is_published_is_what_is_loaded() {
     assert_eq!(bundle.manifest.version, version);
     assert_eq!(bundle.manifest.metrics["recall"], 0.1 + 0.2);
     assert_eq!((bundle.catalogue.len(), bundle.index.len(), bundle.vocabulary.items()), (40, 40, 40));
-    let features: Vec<_> = bundle.catalogue.iter().map(|item| bundle.vocabulary.item_features(item)).collect();
+    let features: Vec<_> =
+        bundle.catalogue.iter().map(|item| bundle.vocabulary.item_features(item)).collect();
     let vectors = bundle.towers.item_vectors(&features).unwrap();
     assert_eq!(bundle.index.vector(features[7].key.0).unwrap(), vectors[7 * 16..8 * 16]);
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left beside the bundle");
@@ -129,7 +136,11 @@ fn one_flipped_bit_or_a_cut_anywhere_is_refused_and_the_file_is_named() {
             fs::write(&path, &bytes).unwrap();
             let Err(error) = Bundle::load(&dir) else {
                 // White space of the manifest's JSON is not part of what it says.
-                assert!(path.ends_with("manifest.json") && Manifest::read(&dir).is_ok(), "{}", path.display());
+                assert!(
+                    path.ends_with("manifest.json") && Manifest::read(&dir).is_ok(),
+                    "{}",
+                    path.display()
+                );
                 continue;
             };
             let named = error.to_string().contains(&*path.file_name().unwrap().to_string_lossy());

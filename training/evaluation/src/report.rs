@@ -97,13 +97,17 @@ impl Ranks<'_> {
         let mut rows = Vec::new();
         for (system, name) in self.systems.iter().enumerate() {
             let estimate = |&metric: &Metric| Some((metric, mean(&values(system, metric))?));
-            rows.push(Row { system: name.clone(), estimates: self.metrics.iter().filter_map(estimate).collect() });
+            rows.push(Row {
+                system: name.clone(),
+                estimates: self.metrics.iter().filter_map(estimate).collect(),
+            });
         }
         let mut comparisons = Vec::new();
         for &(system, baseline) in self.compare {
             for &metric in self.metrics {
                 let (ours, theirs) = (values(system, metric), values(baseline, metric));
-                let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
+                let differences: Vec<f64> =
+                    ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
                 comparisons.extend(mean(&differences).map(|difference| Comparison {
                     system: self.systems[system].clone(),
                     baseline: self.systems[baseline].clone(),

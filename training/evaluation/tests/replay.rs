@@ -18,7 +18,12 @@ fn event(number: usize, visitor: &str, item: &str, minute: i64, consent: bool) -
         visitor_id: VisitorId::new(visitor).unwrap(),
         user_id: None,
         session_id: None,
-        items: vec![EventItem { item_id: ItemId::new(item).unwrap(), quantity: 1, unit_price: None, position: None }],
+        items: vec![EventItem {
+            item_id: ItemId::new(item).unwrap(),
+            quantity: 1,
+            unit_price: None,
+            position: None,
+        }],
         transaction: None,
         search_query: None,
         page_categories: Vec::new(),

@@ -71,14 +71,14 @@ impl CustomOp2 for SoftmaxLoss {
         let rows = n.div_ceil(SHARDS).max(SHARD_ROWS);
         let shards = x.par_chunks(rows * d).zip(dx.par_chunks_mut(rows * d));
         let shards = shards.zip(targets.par_chunks(rows)).zip(shares.par_chunks(rows));
-        let run = |(((x, dx), targets), shares): (((&[f32], &mut [f32]), &[u32]), &[f32])| {
+        let parts = shards.map(|(((x, dx), targets), shares)| {
             let inverse_temperature = 1.0 / temperature;
             let cases = Cases { candidates, corrections, targets, shares, inverse_temperature };
             let mut dcandidates = vec![0.0; candidates.len()];
             let loss = cases.loss(x, d, dx, &mut dcandidates);
             (loss, dcandidates)
-        };
-        let (losses, partial): (Vec<f64>, Vec<Vec<f32>>) = shards.map(run).unzip();
+        });
+        let (losses, partial): (Vec<f64>, Vec<Vec<f32>>) = parts.unzip();
         let mut ditems = vec![0.0; items.len()];
         add_up(partial, &mut ditems[..count * d]);
         let _ = self.gradients.set((dx, ditems));

@@ -143,7 +143,8 @@ impl Towers {
             }
             if let (Some(weight), false) = (self.weights.group(SHOP_VECTOR), item.vector.is_empty()) {
                 let vector: Vec<f32> = shop_vector(&item.vector).collect();
-                let (vector, weight) = (Matrix::new(&vector, 1, vector.len()), Matrix::new(weight, vector.len(), d));
+                let (vector, weight) =
+                    (Matrix::new(&vector, 1, vector.len()), Matrix::new(weight, vector.len(), d));
                 matmul(MatrixMut::new(x, 1, d), Write::Add, 1.0, vector, weight);
             }
         }

@@ -11,7 +11,9 @@ use std::{env, fs, time::Instant};
 use endcap_clickstream::{Dataset, DatasetInfo, DatasetWriter, Part};
 use endcap_proto::{Event, EventId, EventItem, EventTime, EventType, ItemId, VisitorId};
 use endcap_towers::mix;
-use endcap_trainer::{LoadOptions, Progress, StepProgress, TrainConfig, TrainingData, Validation, fit_towers};
+use endcap_trainer::{
+    LoadOptions, Progress, StepProgress, TrainConfig, TrainingData, Validation, fit_towers,
+};
 
 const EVENTS: u64 = 25;
 

@@ -2,7 +2,9 @@
 
 use endcap_features::{ItemFeatures, gap_bucket};
 use endcap_neighbours::Interaction;
-use endcap_towers::{Bags, Batch, Case, Encoder, Entry, Pool, TowersConfig, Weights, mix, shop_vector, word_weight};
+use endcap_towers::{
+    Bags, Batch, Case, Encoder, Entry, Pool, TowersConfig, Weights, mix, shop_vector, word_weight,
+};
 
 use crate::{TrainConfig, TrainingData, windows::Window};
 

@@ -206,7 +206,12 @@ impl<'a> Fit<'a> {
                 let gradients = prepared.batch.gradients(&self.shape, &self.weights.dense, dropout)?;
                 let loss = gradients.loss;
                 if !self.watch.goes_well(loss) {
-                    return Err(TrainError::Diverged { epoch, step: number + 1, loss, best: self.watch.best });
+                    return Err(TrainError::Diverged {
+                        epoch,
+                        step: number + 1,
+                        loss,
+                        best: self.watch.best,
+                    });
                 }
                 sum += gradients.loss * asked as f64;
                 self.update(&prepared, gradients);

@@ -23,6 +23,8 @@ mod progress;
 mod publish;
 mod ranker;
 mod rows;
+#[cfg(test)]
+mod testing;
 mod validation;
 mod windows;
 

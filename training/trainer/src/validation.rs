@@ -1,6 +1,6 @@
 //! Validation: what is held out, and how well the towers find it among all items.
 
-use std::ops::Range;
+use std::{cmp::Ordering, ops::Range};
 
 use endcap_clickstream::TimeKind;
 use endcap_features::gap_bucket;
@@ -169,7 +169,7 @@ impl HeldOut {
                 }
             }
             // One who ties is ahead of us, and so is a score that is no number.
-            1 + scores.iter().enumerate().filter(|&(item, &other)| item != target && !(other < score)).count()
+            1 + scores.iter().enumerate().filter(|&(item, &other)| item != target && other.partial_cmp(&score) != Some(Ordering::Less)).count()
         });
         Ok(ranks.collect())
     }
@@ -201,4 +201,90 @@ fn repeats(data: &TrainingData, visitors: &[Range<u32>]) -> f64 {
         distinct += items.len();
     }
     (all - distinct) as f64 / all.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use endcap_features::{UserState, features_at};
+    use endcap_proto::ItemKey;
+    use endcap_towers::Weights;
+
+    use super::*;
+    use crate::testing::{data, events};
+
+    fn config() -> TrainConfig {
+        TrainConfig { dim: 8, hidden: 8, length: 6, ..TrainConfig::default() }
+    }
+
+    #[test]
+    fn what_is_held_out_is_newer_than_what_is_learnt_from() {
+        let data = data(&events(40, 60), 60);
+        let interactions = data.sequences().interactions();
+        let held_out =
+            HeldOut::new(&data, &TrainConfig { validation: Validation::Newest { share: 0.3 }, ..config() });
+        let learnt = held_out.learnt.iter().flat_map(|range| range.clone());
+        let newest = learnt.clone().map(|i| interactions[i as usize].time).max().unwrap();
+        assert!(held_out.cases.iter().all(|case| interactions[case.target as usize].time > newest));
+        let share = 1.0 - learnt.clone().count() as f64 / interactions.len() as f64;
+        assert!((0.3..0.45).contains(&share), "equal times stay together: {share}");
+        assert_eq!(held_out.counts(&data).iter().sum::<u32>() as usize, learnt.count());
+
+        let last = HeldOut::new(&data, &TrainConfig { validation: Validation::LastEvent, ..config() });
+        assert!(
+            last.learnt.iter().zip(data.visitors()).all(|(learnt, all)| learnt.len() == all.len().max(2) - 1)
+        );
+        assert!(HeldOut::new(&data, &TrainConfig { validation: Validation::None, ..config() }).is_empty());
+    }
+
+    #[test]
+    fn ranks_are_those_of_serving() {
+        let events = events(25, 60);
+        let data = data(&events, 60);
+        let mut held_out =
+            HeldOut::new(&data, &TrainConfig { validation: Validation::Newest { share: 0.4 }, ..config() });
+        let vocabulary = data.vocabulary();
+        let weights =
+            Weights::new(config().shape(true, 0), vocabulary.items(), vocabulary.words(), 3).unwrap();
+        let towers = Towers::new(weights);
+        let vectors = towers.item_vectors(data.item_features()).unwrap();
+        let place = |key: ItemKey| data.item_features().iter().position(|item| item.key == key).unwrap();
+        let vector = |key: ItemKey| &vectors[place(key) * 8..][..8];
+        for mask_seen in [false, true] {
+            held_out.mask_seen = mask_seen;
+            let (mut found, mut gain) = (0.0, 0.0);
+            for case in &held_out.cases {
+                let visitor = data.visitors().position(|range| range.start == case.first as usize).unwrap();
+                let key = data.sequences().get(visitor).0;
+                let mut state = UserState::default();
+                events
+                    .iter()
+                    .filter(|event| event.visitor_id.key() == key)
+                    .for_each(|event| _ = state.apply(event));
+                let target = &data.sequences().interactions()[case.target as usize];
+                let features = features_at(&state, target.time, towers.length());
+                let items: Vec<&[f32]> = features.history.iter().map(|entry| vector(entry.item)).collect();
+                let event_types: Vec<_> = features.history.iter().map(|entry| entry.event_type).collect();
+                let gap_buckets: Vec<_> = features.history.iter().map(|entry| entry.gap_bucket).collect();
+                let input = UserInput { items: &items, event_types: &event_types, gap_buckets: &gap_buckets };
+                let user = towers.user_vectors(&[input]).unwrap();
+                let score = |key| vector(key).iter().zip(&user).map(|(a, b)| a * b).sum::<f32>();
+                let seen = |key| state.history().iter().any(|e| e.time < target.time && e.item == key);
+                let others =
+                    data.item_features().iter().map(|item| item.key).filter(|&key| key != target.item);
+                let ahead = others
+                    .filter(|&key| !(mask_seen && seen(key)) && score(key) >= score(target.item))
+                    .count();
+                if ahead < TOP {
+                    found += 1.0;
+                    gain += 1.0 / (ahead as f64 + 2.0).log2();
+                }
+            }
+            let report = held_out.validate(&data, &towers).unwrap();
+            let n = held_out.cases.len() as f64;
+            assert!(n > 20.0 && report.cases == held_out.cases.len());
+            // A tie in the last bit may fall either way.
+            assert!((report.recall_at_20 - found / n).abs() <= 1.5 / n, "{report:?} {found}");
+            assert!((report.ndcg_at_20 - gain / n).abs() <= 1.5 / n, "{report:?} {gain}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! The towers' fit as a whole, on a small synthetic shop.
 
-use endcap_clickstream::{Dataset, DatasetInfo, DatasetWriter, Part, synthetic::{Shop, ShopConfig}};
+use endcap_clickstream::{
+    Dataset, DatasetInfo, DatasetWriter, Part,
+    synthetic::{Shop, ShopConfig},
+};
 use endcap_proto::{Event, EventTime, EventType};
 use endcap_towers::{Encoder, Towers};
 use endcap_trainer::{
@@ -20,7 +23,15 @@ fn load(shop: &Shop) -> TrainingData {
 }
 
 fn quick() -> TrainConfig {
-    TrainConfig { dim: 16, hidden: 32, length: 20, batch: 512, epochs: 3, warm_up: 10, ..TrainConfig::default() }
+    TrainConfig {
+        dim: 16,
+        hidden: 32,
+        length: 20,
+        batch: 512,
+        epochs: 3,
+        warm_up: 10,
+        ..TrainConfig::default()
+    }
 }
 
 #[test]
@@ -90,7 +101,8 @@ fn progress_hears_every_step_and_can_stop() {
 /// Visitors who each like one of four groups of ten items, in no order; the file is sorted by item.
 fn sets(dir: &std::path::Path, info: DatasetInfo) {
     let shop = shop();
-    let template = shop.history_of(0).0.into_iter().find(|event| event.event_type == EventType::View).unwrap();
+    let template =
+        shop.history_of(0).0.into_iter().find(|event| event.event_type == EventType::View).unwrap();
     let mut writer = DatasetWriter::create(dir, info).unwrap();
     let mut time = 0;
     for visitor in 0..200u64 {
@@ -140,4 +152,55 @@ fn data_that_says_nothing_is_refused() {
     assert!(error.to_string().contains("nothing to tell apart"), "{error}");
     let error = fit_towers(&one, &TrainConfig { batch: 0, ..quick() }, &mut ()).unwrap_err();
     assert_eq!(error.to_string(), "batch must lie in 16..=1000000, is 0");
+}
+
+#[test]
+fn products_that_training_never_met_are_found_by_their_words() {
+    // A tenth of the products is hidden: no event names them while the towers are fitted.
+    let shop =
+        Shop::new(&ShopConfig { items: 400, shoppers: 600, images: false, ..ShopConfig::default() }).unwrap();
+    let is_hidden = |id: &endcap_proto::ItemId| id.key().0.is_multiple_of(10);
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = DatasetWriter::create(dir.path(), DatasetInfo::new("hidden")).unwrap();
+    let mut events: Vec<Event> =
+        (0..shop.shoppers()).flat_map(|shopper| shop.history_of(shopper).0).collect();
+    events.sort_by(|a, b| (a.time, &a.event_id).cmp(&(b.time, &b.event_id)));
+    for event in &events {
+        if !event.items.iter().any(|item| is_hidden(&item.item_id)) {
+            writer.event(event, Part::All).unwrap();
+        }
+    }
+    shop.items().iter().for_each(|item| writer.item(item).unwrap());
+    writer.finish().unwrap();
+    let data = TrainingData::load(&Dataset::open(dir.path()).unwrap(), &LoadOptions::default()).unwrap();
+    let config = TrainConfig { dim: 32, hidden: 64, batch: 1024, epochs: 4, ..TrainConfig::default() };
+    let fitted = fit_towers(&data, &config, &mut ()).unwrap();
+    let towers = Towers::load(fitted.config, &fitted.weights).unwrap();
+    let vectors = towers.item_vectors(data.item_features()).unwrap();
+    let vector = |item: usize| &vectors[item * towers.dim()..][..towers.dim()];
+
+    // For each shopper: the hidden products by score, against the shop's truth about them.
+    let hidden: Vec<usize> =
+        (0..shop.items().len()).filter(|&item| is_hidden(&shop.items()[item].id)).collect();
+    let [mut ours, mut random] = [0.0; 2];
+    for shopper in 0..shop.shoppers() {
+        let (history, taste) = (shop.history_of(shopper).0, shop.shopper_at_end(shopper).1);
+        let mut state = endcap_features::UserState::default();
+        history.iter().for_each(|event| _ = state.apply(event));
+        let features = endcap_features::features_at(&state, shop.config().end, towers.length());
+        let known = |key| (0..shop.items().len()).find(|&item| shop.items()[item].id.key() == key);
+        let items: Vec<usize> = features.history.iter().map(|entry| known(entry.item).unwrap()).collect();
+        let items: Vec<&[f32]> = items.into_iter().map(vector).collect();
+        let event_types: Vec<_> = features.history.iter().map(|entry| entry.event_type).collect();
+        let gap_buckets: Vec<_> = features.history.iter().map(|entry| entry.gap_bucket).collect();
+        let input =
+            endcap_towers::UserInput { items: &items, event_types: &event_types, gap_buckets: &gap_buckets };
+        let user = towers.user_vectors(&[input]).unwrap();
+        let score = |item: usize| vector(item).iter().zip(&user).map(|(a, b)| a * b).sum::<f32>();
+        let best = hidden.iter().copied().max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap();
+        ours += shop.click_probability(&taste, best);
+        random += hidden.iter().map(|&item| shop.click_probability(&taste, item)).sum::<f64>()
+            / hidden.len() as f64;
+    }
+    assert!(ours > 3.0 * random, "{:.2} times random", ours / random);
 }

@@ -97,7 +97,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+const SQRT_8_OVER_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
 const CUBIC: f32 = 0.044_715;
 
 /// `GELU(x) = x · σ(√(8/π) · (x + 0.044715 x³))`, the usual approximation (Hendrycks & Gimpel 2016,

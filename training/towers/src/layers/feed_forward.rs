@@ -38,14 +38,13 @@ impl Layer for FeedForward {
         let rows = shard_rows(dy.len() / dim);
         let shards = step.x.par_chunks(rows * dim).zip(step.trace[0].par_chunks(rows * hidden));
         let shards = shards.zip(dy.par_chunks(rows * dim)).zip(dx.par_chunks_mut(rows * dim)).enumerate();
-        let gradient =
-            |(shard, (((x, inner), dy), dx)): (usize, (((&[f32], &[f32]), &[f32]), &mut [f32]))| {
-                let pass = kernel::Pass { x, inner, first_row: shard * rows, dropout };
-                let mut dparameters = vec![0.0; step.parameters.len()];
-                layer.backward(pass, dy, dx, &mut dparameters);
-                dparameters
-            };
-        add_up(shards.map(gradient).collect(), dparameters);
+        let partial = shards.map(|(shard, (((x, inner), dy), dx))| {
+            let pass = kernel::Pass { x, inner, first_row: shard * rows, dropout };
+            let mut dparameters = vec![0.0; step.parameters.len()];
+            layer.backward(pass, dy, dx, &mut dparameters);
+            dparameters
+        });
+        add_up(partial.collect(), dparameters);
         dx
     }
 }

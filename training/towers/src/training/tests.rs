@@ -39,7 +39,7 @@ fn features(config: &TowersConfig) -> Vec<ItemFeatures> {
         key: ItemKey(i as u64),
         id_row: (i % 7 != 3).then_some(i as u32),
         words: (0..i % 5).map(|word| (i * 3 + word) as u32 % WORDS as u32).collect(),
-        vector: if i % 2 == 0 {
+        vector: if i.is_multiple_of(2) {
             (0..config.shop_vector).map(|c| (i + c) as f32 / 10.0).collect()
         } else {
             vec![]

@@ -1,53 +1,10 @@
-use endcap_clickstream::TimeKind;
-use endcap_features::{UserState, VocabularyConfig, features_at};
-use endcap_neighbours::SequencesBuilder;
-use endcap_proto::{Event, EventId, EventItem, EventTime, EventType, Item, ItemId, VisitorId};
+use endcap_features::{UserState, features_at};
 
 use super::*;
-use crate::windows;
-
-fn event(visitor: u64, number: u64, items: u64) -> Event {
-    let random = mix(visitor << 32 | number);
-    Event {
-        event_id: EventId::new(format!("{visitor} {number}")).unwrap(),
-        event_type: [EventType::View, EventType::AddToCart, EventType::Search][(random % 3) as usize],
-        // Some events of a visitor share an instant.
-        time: EventTime::clamped(1_000_000 + (number / 2 * 40_000 + random % 2 * 40_000) as i64),
-        visitor_id: VisitorId::new(visitor.to_string()).unwrap(),
-        user_id: None,
-        session_id: None,
-        items: (0..1 + random % 2).map(|i| EventItem { item_id: id(mix(random + i) % items), quantity: 1, unit_price: None, position: None }).collect(),
-        transaction: None,
-        search_query: None,
-        page_categories: vec![],
-        placement: None,
-        attribution_token: None,
-        experiment_ids: vec![],
-        attributes: Default::default(),
-        consent: true,
-    }
-}
-
-fn id(item: u64) -> ItemId {
-    ItemId::new(format!("item {item}")).unwrap()
-}
-
-fn data(events: &[Event], items: u64) -> TrainingData {
-    let mut builder = SequencesBuilder::new();
-    let mut counts = std::collections::BTreeMap::<Box<str>, u64>::new();
-    for event in events.iter().filter(|event| event.event_type.is_interest()) {
-        builder.push(event);
-        event.items.iter().for_each(|item| *counts.entry(item.item_id.as_str().into()).or_default() += 1);
-    }
-    let catalogue = (0..items).map(|item| Item { title: Some(format!("word{} thing", item % 7)), ..Item::bare(id(item)) });
-    let counts: Vec<_> = counts.into_iter().collect();
-    let vocabulary = VocabularyConfig::default();
-    TrainingData::new(catalogue.collect(), &counts, builder.finish(), true, TimeKind::Real, &vocabulary).unwrap()
-}
-
-fn events(visitors: u64, items: u64) -> Vec<Event> {
-    (0..visitors).flat_map(|visitor| (0..visitor * 3 % 20).map(move |number| event(visitor, number, items))).collect()
-}
+use crate::{
+    testing::{data, events},
+    windows,
+};
 
 #[test]
 fn a_case_asks_with_the_features_that_serving_would_have() {
@@ -60,7 +17,8 @@ fn a_case_asks_with_the_features_that_serving_would_have() {
     let mut cases = 0;
     for window in &windows {
         let Prepared { batch, .. } = batcher.prepare(std::slice::from_ref(window), 1);
-        let targets = data.sequences().interactions()[window.start as usize..window.targets_end as usize].iter();
+        let targets =
+            data.sequences().interactions()[window.start as usize..window.targets_end as usize].iter();
         assert_eq!(batch.cases.len(), targets.len(), "every interaction is asked for");
         let visitor = (0..visitors.len()).find(|&v| visitors[v].start == window.first).unwrap();
         let key = data.sequences().get(visitor).0;
@@ -118,8 +76,10 @@ fn candidates_are_targets_and_negatives_corrected_for_their_chance() {
     assert_eq!(batcher.items.things[..n], before);
 
     // Few items: all of them, in every step, and nothing to correct.
-    let config = TrainConfig { negatives: crate::Negatives { all_up_to: 5000, ..negatives }, ..config.clone() };
-    let Prepared { batch, .. } = Batcher::new(&data, &config, config.shape(true, 0), counts).prepare(&windows[..20], 7);
+    let config =
+        TrainConfig { negatives: crate::Negatives { all_up_to: 5000, ..negatives }, ..config.clone() };
+    let Prepared { batch, .. } =
+        Batcher::new(&data, &config, config.shape(true, 0), counts).prepare(&windows[..20], 7);
     assert_eq!(batch.corrections, vec![0.0; pool as usize]);
 }
 
@@ -127,7 +87,10 @@ fn candidates_are_targets_and_negatives_corrected_for_their_chance() {
 fn what_a_step_reads_does_not_grow_with_the_catalogue() {
     let read = |items: u64| {
         let data = data(&events(100, items), items);
-        let config = TrainConfig { negatives: crate::Negatives { uniform: 50, all_up_to: 0 }, ..TrainConfig::default() };
+        let config = TrainConfig {
+            negatives: crate::Negatives { uniform: 50, all_up_to: 0 },
+            ..TrainConfig::default()
+        };
         let visitors: Vec<_> = data.visitors().map(|range| range.start as u32..range.end as u32).collect();
         let windows = windows::epoch(&visitors, config.length, true, 1, 1);
         let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), data.item_counts());
