@@ -100,8 +100,10 @@ async fn main() -> anyhow::Result<()> {
     let found = if rate.is_none() { " (the largest that it keeps up with)" } else { "" };
     println!("{target}{found}\n{summary}");
     if let Some(floor) = floor {
-        let share = 100.0 * summary.achieved / floor.achieved;
-        println!("\nempty call of the same size\n{floor}\n\nachieved share of the empty call: {share:.0} %");
+        println!("\nempty call of the same size\n{floor}");
+        if rate.is_none() {
+            println!("\nshare of the empty call: {:.0} %", 100.0 * summary.achieved / floor.achieved);
+        }
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ impl Default for TowersConfig {
             heads: 2,
             length: 50,
             hidden: 256,
-            item_hidden: 128,
+            item_hidden: 0,
             shop_vector: 0,
             temperature: 0.05,
         }

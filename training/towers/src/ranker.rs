@@ -216,7 +216,13 @@ impl Ranker {
     }
 }
 
-/// `x = clip((x − mean) / deviation)`, row by row; what is not finite becomes 0.
+/// `x = clip((x − mean) / deviation)` within ±8, row by row; what is not finite becomes 0.
+///
+/// ```
+/// let mut rows = [3.0, f32::NAN, 1e9, 5.0];
+/// endcap_towers::standardise(&[1.0, 4.0], &[2.0, 1.0], &mut rows);
+/// assert_eq!(rows, [1.0, 0.0, 8.0, 1.0]);
+/// ```
 pub fn standardise(means: &[f32], deviations: &[f32], x: &mut [f32]) {
     simd(
         #[inline(always)]

@@ -18,6 +18,24 @@ use crate::{
 };
 
 /// The user tower and the item tower, ready to run.
+///
+/// ```
+/// use endcap_features::ItemFeatures;
+/// use endcap_proto::{EventType, ItemKey};
+/// use endcap_towers::{Towers, TowersConfig, UserInput, Weights};
+///
+/// // Three items with ids, four words; a fourth item that nobody has met, but whose words are known.
+/// let towers = Towers::new(Weights::new(TowersConfig::default(), 3, 4, 1)?);
+/// let item = |id_row, words: &[u32]| ItemFeatures { key: ItemKey(0), id_row, words: words.into(), vector: vec![] };
+/// let items = [item(Some(0), &[0, 1]), item(Some(1), &[]), item(Some(2), &[3]), item(None, &[0, 1])];
+/// let vectors = towers.item_vectors(&items)?;
+/// let vector = |item: usize| &vectors[item * 64..][..64];
+/// assert!((vector(3).iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+///
+/// let history = UserInput { items: &[vector(0)], event_types: &[EventType::View], gap_buckets: &[10] };
+/// assert_eq!(towers.user_vectors(&[history, UserInput::default()])?.len(), 2 * 64);
+/// # Ok::<(), endcap_towers::TowersError>(())
+/// ```
 pub struct Towers {
     weights: Weights,
 }
@@ -245,11 +263,20 @@ fn attend(layer: &SelfAttention<'_>, x: &[f32], d: usize) -> Vec<f32> {
 }
 
 /// What each of an item's `n` words is multiplied with: their sum keeps its size whatever `n`.
+///
+/// ```
+/// assert_eq!(endcap_towers::word_weight(4), 0.5);
+/// ```
 pub fn word_weight(n: usize) -> f32 {
     1.0 / (n.max(1) as f32).sqrt()
 }
 
 /// A shop's own vector as the item tower reads it: of length 1, whatever the shop's scale; zero stays zero.
+///
+/// ```
+/// let vector: Vec<f32> = endcap_towers::shop_vector(&[30.0, 40.0]).collect();
+/// assert_eq!(vector, [0.6, 0.8]);
+/// ```
 pub fn shop_vector(vector: &[f32]) -> impl Iterator<Item = f32> + '_ {
     let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
@@ -264,6 +291,12 @@ fn add(sum: &mut [f32], x: &[f32], scale: f32) {
 
 /// `out[u][i] = users[u] · items[i]`: every user's score for every item, before the temperature. `users`:
 /// m × d, `items`: n × d, `out`: m × n; in this thread.
+///
+/// ```
+/// let mut scores = [0.0; 2];
+/// endcap_towers::dot_products(&[3.0, 4.0], &[1.0, 0.0, 2.0, 5.0], 2, &mut scores);
+/// assert_eq!(scores, [3.0, 26.0]);
+/// ```
 ///
 /// # Panics
 /// When the slices do not fit each other.

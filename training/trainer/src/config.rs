@@ -30,7 +30,8 @@ pub struct TrainConfig {
     pub length: usize,
     /// Width of the encoder's feed-forward layers.
     pub hidden: usize,
-    /// Width of the item tower's hidden layer; 0 leaves the layer out.
+    /// Width of the item tower's hidden layer; 0 leaves the layer out: the sum of its parts alone did better
+    /// on Amazon Beauty and on the synthetic shop, in less time.
     pub item_hidden: usize,
     /// `score = dot / temperature`. Lower it where the loss stays high, raise it where training diverges.
     pub temperature: f32,
@@ -119,7 +120,7 @@ impl Default for TrainConfig {
             epochs: 30,
             batch: 2048,
             learning_rate: 1e-3,
-            table_learning_rate: 1e-3,
+            table_learning_rate: 5e-3,
             warm_up: 100,
             weight_decay: 0.01,
             clip: 1.0,

@@ -169,7 +169,11 @@ impl HeldOut {
                 }
             }
             // One who ties is ahead of us, and so is a score that is no number.
-            1 + scores.iter().enumerate().filter(|&(item, &other)| item != target && other.partial_cmp(&score) != Some(Ordering::Less)).count()
+            1 + scores
+                .iter()
+                .enumerate()
+                .filter(|&(item, &other)| item != target && other.partial_cmp(&score) != Some(Ordering::Less))
+                .count()
         });
         Ok(ranks.collect())
     }

@@ -4,6 +4,15 @@ use super::simd;
 
 /// A sparse matrix, row by row: bag o is a list of (input row, weight). Applied to inputs `x`, bag o
 /// gives `Σ weight · x[row]`. A lookup is a bag of one row; a mean of n words, n rows of weight 1/n.
+///
+/// ```
+/// let mut bags = endcap_towers::Bags::new(3);
+/// bags.add(0, 0.5);
+/// bags.add(2, 0.5);
+/// bags.close();
+/// // One bag over rows of two numbers: the mean of the first row and the third.
+/// assert_eq!(bags.sums(&[1.0, 10.0, 2.0, 20.0, 3.0, 30.0], 2), [2.0, 20.0]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bags {
     inputs: usize,
@@ -69,6 +78,17 @@ impl Bags {
             }
         }
         Self { inputs: self.len(), offsets, rows, weights }
+    }
+
+    /// Every bag of `x` (inputs × d): bags × d.
+    ///
+    /// # Panics
+    /// When `x` has not [`Self::inputs`] rows.
+    pub fn sums(&self, x: &[f32], d: usize) -> Vec<f32> {
+        assert_eq!(x.len(), self.inputs * d, "rows of {d}");
+        let mut out = vec![0.0; self.len() * d];
+        self.apply(x, d, 0, &mut out);
+        out
     }
 
     /// Bags `first..` of `x` (inputs × d) into `out` (bags × d).

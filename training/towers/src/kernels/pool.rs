@@ -1,6 +1,13 @@
 //! Means over a history: the order-free way to encode it.
 
 /// Over which rows of its sequence a row's mean is taken.
+///
+/// ```
+/// use endcap_towers::Pool;
+/// // Three rows of one number.
+/// assert_eq!(Pool::Prefix.means(&[1.0, 3.0, 8.0], 1), [1.0, 2.0, 4.0]);
+/// assert_eq!(Pool::Others.means(&[1.0, 3.0, 8.0], 1), [5.5, 4.5, 2.0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
     /// Itself and those before it: row t predicts what comes after it.
@@ -11,6 +18,13 @@ pub enum Pool {
 }
 
 impl Pool {
+    /// The mean of each row of one sequence; `x` and the answer: n × d.
+    pub fn means(self, x: &[f32], d: usize) -> Vec<f32> {
+        let mut y = vec![0.0; x.len()];
+        self.forward(x, d, &mut y);
+        y
+    }
+
     /// `y[t] = mean(x[s])` over the rows s of one sequence that row t sees; `x` and `y`: n × d.
     pub(crate) fn forward(self, x: &[f32], d: usize, y: &mut [f32]) {
         let n = x.len() / d;

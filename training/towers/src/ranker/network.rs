@@ -102,6 +102,15 @@ impl RankerNetwork {
     /// Mean binary cross-entropy, in nats, over the labels that are known (0 or 1; a NaN is unknown), and
     /// its gradient. `x`: n × inputs; `labels`: n × outputs; `weights`: a row each.
     ///
+    /// ```
+    /// use endcap_towers::RankerNetwork;
+    /// // Logistic regression on two features: logit 0.5 · 2 − 1 · 1 + 0.5 = 0.5 for a label of 1.
+    /// let network = RankerNetwork::new(2, &[], 1);
+    /// let (loss, gradient) = network.gradient(&[0.5, -1.0, 0.5], &[2.0, 1.0], &[1.0], &[1.0]);
+    /// assert!((loss - 0.474_077).abs() < 1e-6); // ln(1 + e^−0.5)
+    /// assert!((gradient[0] + 0.755_081).abs() < 1e-6); // (σ(0.5) − 1) · 2
+    /// ```
+    ///
     /// # Panics
     /// When the slices do not fit the network.
     pub fn gradient(
