@@ -208,8 +208,7 @@ fn read_file(path: &Path) -> Result<Base, Fault> {
     let labels = body.numbers(items, u64::from_le_bytes)?;
     let vectors = body.numbers(items * dim, f32::from_le_bytes)?;
     check_values(&labels, &vectors, dim)?;
-    let rows = Rows::of(dim, labels, pad(&vectors, dim));
-    drop(vectors);
+    let rows = Rows::of(dim, labels, pad(vectors.into(), dim));
     let kernels = Kernels::new(None)?;
     let graph = match layers {
         0 => None,

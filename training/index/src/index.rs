@@ -70,7 +70,7 @@ impl Index {
         }
         check_values(labels, vectors, dim)?;
         let kernels = Kernels::new(config.simd)?;
-        let rows = Rows::of(dim, labels.to_vec(), pad(vectors, dim));
+        let rows = Rows::of(dim, labels.to_vec(), pad(vectors.into(), dim));
         Ok(Self::of(Base::build(rows, Arc::new(config.clone()), kernels)?))
     }
 

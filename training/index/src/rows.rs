@@ -8,6 +8,8 @@
 //! Inside a block of 16 rows the codes lie as `[width / 4][16][4]` bytes, each `c + 128`: one 64-byte load brings four
 //! numbers of each of the sixteen rows, which is what the multiply-add instructions of [`crate::kernels`] eat.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use crate::IndexError;
@@ -224,10 +226,10 @@ pub(crate) fn unfit(vector: &[f32]) -> Option<(usize, f32)> {
 }
 
 /// Vectors of `dim` numbers, each followed by zeros up to its [`width`].
-pub(crate) fn pad(vectors: &[f32], dim: usize) -> Vec<f32> {
+pub(crate) fn pad(vectors: Cow<'_, [f32]>, dim: usize) -> Vec<f32> {
     let width = width(dim);
     if width == dim {
-        return vectors.to_vec();
+        return vectors.into_owned();
     }
     let mut padded = vec![0.0; vectors.len() / dim * width];
     for (padded, vector) in padded.chunks_exact_mut(width).zip(vectors.chunks_exact(dim)) {
@@ -295,7 +297,7 @@ mod tests {
         ) {
             let vector: Vec<f32> = seed[..dim].iter().map(|(x, _)| x * 10f32.powi(scales.0)).collect();
             let query: Vec<f32> = seed[..dim].iter().map(|(_, q)| q * 10f32.powi(scales.1)).collect();
-            let rows = Rows::of(dim, vec![7], pad(&vector, dim));
+            let rows = Rows::of(dim, vec![7], pad((&vector[..]).into(), dim));
             let query = Query::new(&query, dim).unwrap();
             let codes = Codes::of(&rows);
             let dot: i32 = codes.row(0).iter().zip(&query.codes)
@@ -317,7 +319,7 @@ mod tests {
                 pushed.push(label as u64, &vector[..dim]);
             }
             let flat: Vec<f32> = vectors.iter().flat_map(|vector| &vector[..dim]).copied().collect();
-            let made = Rows::of(dim, (0..vectors.len() as u64).collect(), pad(&flat, dim));
+            let made = Rows::of(dim, (0..vectors.len() as u64).collect(), pad(flat.into(), dim));
             prop_assert_eq!(&made.vectors, &pushed.vectors);
             prop_assert_eq!(made.blocks, pushed.blocks);
         }

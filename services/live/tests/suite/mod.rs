@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_live::{EventSink, EventSource, Message, PartitionOffset, Place};
+use endcap_live::{EventSink, EventSource, Message, PartitionBounds, PartitionOffset, Place};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -55,6 +55,18 @@ pub(crate) fn take(source: &mut dyn EventSource, count: usize) -> Vec<Seen> {
     seen
 }
 
+/// The bounds of a topic. One that was made a moment ago has no leaders yet: that is waited for.
+pub(crate) fn bounds(source: &mut dyn EventSource) -> Vec<PartitionBounds> {
+    let start = std::time::Instant::now();
+    loop {
+        match source.bounds() {
+            Ok(bounds) => return bounds,
+            Err(error) if start.elapsed().as_secs() > 30 => panic!("{error}"),
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(100)),
+        }
+    }
+}
+
 /// A source and a sink of one topic with four partitions and nothing in it.
 pub(crate) fn contract(
     sink: Arc<dyn EventSink>,
@@ -62,7 +74,7 @@ pub(crate) fn contract(
     topic: &str,
 ) {
     let mut source = open();
-    let bounds = source.bounds().unwrap();
+    let bounds = self::bounds(&mut *source);
     assert_eq!(bounds.iter().map(|at| at.partition).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert!(bounds.iter().all(|at| (at.first, at.end) == (0, 0)));
     let all: Vec<_> =

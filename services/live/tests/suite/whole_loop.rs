@@ -17,7 +17,7 @@ use endcap_proto::{Event, EventTime, ItemId, VisitorKey, v1};
 use endcap_recommend::{ImpressionSink, StateReader};
 use tokio_util::sync::CancellationToken;
 
-use super::{send, take};
+use super::{bounds, send, take};
 use crate::world::{self, Catalogue, START, item};
 
 /// Runs the loop; the topics exist and are empty.
@@ -247,7 +247,7 @@ const HOUR: i64 = 3_600_000;
 /// Headers of the first `count` records of a topic.
 fn read(config: &KafkaConfig, topic: &str, count: usize) -> Vec<BTreeMap<String, Vec<u8>>> {
     let mut source = KafkaSource::new(config, topic).unwrap();
-    let bounds = source.bounds().unwrap();
+    let bounds = bounds(&mut source);
     let from: Vec<_> =
         bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.first }).collect();
     source.assign(&from).unwrap();
