@@ -43,8 +43,6 @@ pub struct Case {
     pub user: u32,
     /// What they went to.
     pub target: ItemKey,
-    /// When.
-    pub as_of: EventTime,
     /// Whether they had a history.
     pub history: bool,
     /// Whether the target was met in training.
@@ -146,13 +144,13 @@ impl GlobalTime {
         ranks: &mut [Vec<Rank>],
     ) -> Result<(), EvaluationError> {
         let asked = Asked::page(Systems::LIST, ValueConfig::default());
+        let view = systems.view(moment);
         for (system, ranks) in System::ALL.iter().zip(ranks) {
-            ranks.extend(systems.rank(*system, moment, &asked, targets, masked)?);
+            ranks.extend(systems.rank(*system, moment, &view, &asked, targets, masked)?);
         }
         cases.extend(targets.iter().map(|&target| Case {
             user: moment.user,
             target,
-            as_of: moment.as_of,
             history: !moment.state.history().is_empty(),
             warm: systems.is_warm(target),
         }));

@@ -7,7 +7,8 @@ use endcap_features::{KeyMap, KeySet};
 use endcap_index::Allowed;
 use endcap_neighbours::CountingModel;
 use endcap_proto::ItemKey;
-use endcap_recommend::{Asked, Funnel, Model, RecommendConfig};
+use endcap_recommend::{Asked, Funnel, Model, RecommendConfig, View};
+use endcap_towers::dot_products;
 
 use crate::{EvaluationError, Moment, Rank, rank_of};
 
@@ -104,7 +105,12 @@ impl<'a> Systems<'a> {
         self.model.counting().popularity.share(item) > 0.0
     }
 
-    /// The rank of each target at this moment.
+    /// The model as this moment's shopper sees it; every system ranks by the same one.
+    pub fn view<'m>(&'m self, moment: &'m Moment<'_>) -> View<'m> {
+        self.model.view(moment.state, moment.as_of)
+    }
+
+    /// The rank of each target at the moment that `view` is of.
     ///
     /// # Errors
     /// When a stage fails.
@@ -112,12 +118,13 @@ impl<'a> Systems<'a> {
         &self,
         system: System,
         moment: &Moment<'_>,
+        view: &View<'_>,
         asked: &Asked<'_>,
         targets: &[ItemKey],
         masked: &KeySet<ItemKey>,
     ) -> Result<Vec<Rank>, EvaluationError> {
         let failed = |reason: String| EvaluationError::System { system: system.name(), reason };
-        let view = || self.model.view(moment.state, moment.as_of);
+        let user = || view.vector().map_err(|error| failed(error.to_string()));
         let history = || -> Vec<ItemKey> { moment.state.history().iter().map(|entry| entry.item).collect() };
         let counting = self.model.counting();
         let ranks = match system {
@@ -126,26 +133,22 @@ impl<'a> Systems<'a> {
             System::NextItemRules => by_list(&counting.rules.score(&history(), Self::LIST), targets, masked),
             System::ItemKnn => by_list(&counting.item_knn.score(&history(), Self::LIST), targets, masked),
             System::TowersExact => {
-                let view = view();
-                let user = view.vector().map_err(|error| failed(error.to_string()))?;
-                let scores: Vec<f32> =
-                    self.vectors.chunks_exact(user.len()).map(|item| dot(user, item)).collect();
+                let user = user()?;
+                let mut scores = vec![0.0; self.keys.len()];
+                dot_products(user, &self.vectors, user.len(), &mut scores);
                 self.by_scores(&scores, targets, masked)
             }
             System::TowersIndex => {
-                let view = view();
-                let user = view.vector().map_err(|error| failed(error.to_string()))?;
                 let hits = self
                     .model
                     .index()
-                    .search(user, Self::LIST, &Allowed::All)
+                    .search(user()?, Self::LIST, &Allowed::All)
                     .map_err(|error| failed(error.to_string()))?;
                 let list: Vec<_> = hits.iter().map(|hit| (ItemKey(hit.label), hit.score)).collect();
                 by_list(&list, targets, masked)
             }
             System::Funnel => {
-                let view = view();
-                let ranked = self.funnel.rank(&view, asked, &|item| moment.counters(item));
+                let ranked = self.funnel.rank(view, asked, &|item| moment.counters(item));
                 let list: Vec<_> =
                     ranked.rows.iter().map(|row| (row.entry.attributes.key, row.score as f32)).collect();
                 by_list(&list, targets, masked)
@@ -170,8 +173,4 @@ fn by_list(list: &[(ItemKey, f32)], targets: &[ItemKey], masked: &KeySet<ItemKey
         Some(1 + list.iter().filter(outranks).count() as u32)
     };
     targets.iter().map(rank).collect()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

@@ -67,7 +67,6 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
         ),
     );
 
-    let start = Instant::now();
     let bundles = BundleStore::open(dir.join("bundles"))?;
     // A synthetic shop is learnt in a few epochs; a demo need not wait for the last digit.
     let mut config = PipelineConfig { refit: false, ..PipelineConfig::default() };
@@ -79,7 +78,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
         bundles.activate(&published.version)?;
         Ok(published)
     })?;
-    say("train", &format!("{published} in {:.1} s", start.elapsed().as_secs_f64()));
+    say("train", published.to_string().trim_end());
 
     let broker = MockBroker::start(PARTITIONS)?;
     let config = demo_config(&dir, &broker, args.port)?;
