@@ -27,6 +27,13 @@ fn check(field: &str, id: &str) -> Result<(), FieldError> {
     Err(FieldError::new(field, rule))
 }
 
+/// Whether [`check`] has nothing against it.
+pub(crate) fn is_valid_id(id: &str) -> bool {
+    let bytes = id.as_bytes();
+    let plain = bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    (1..=MAX_ID_BYTES).contains(&bytes.len()) && (plain || !id.chars().any(char::is_control))
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $id:ident, $key:ident, $field:literal;)*) => {$(
         $(#[$doc])*

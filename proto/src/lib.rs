@@ -11,11 +11,13 @@ mod event;
 mod id;
 mod item;
 mod time;
+mod view;
 
 pub use event::{Event, EventItem, EventType, Transaction, UnknownEventType};
 pub use id::{EventId, EventKey, ItemId, ItemKey, MAX_ID_BYTES, UserId, UserKey, VisitorId, VisitorKey};
 pub use item::{Attribute, Availability, Item};
 pub use time::EventTime;
+pub use view::{EventError, EventView};
 
 /// The messages of `endcap.v1`, and, with the feature `services`, its gRPC clients and servers.
 #[allow(missing_docs, unreachable_pub, rust_2018_idioms, clippy::all, clippy::pedantic)]

@@ -5,7 +5,7 @@
 //! the live path and training.
 
 use endcap_clickstream::EventRef;
-use endcap_proto::{Event, EventKey, EventTime, EventType, ItemKey, UserKey, VisitorKey};
+use endcap_proto::{Event, EventKey, EventTime, EventType, EventView, ItemKey, UserKey, VisitorKey};
 
 use crate::SessionTag;
 
@@ -84,5 +84,35 @@ impl EventFacts for EventRef<'_> {
 
     fn items(&self) -> impl Iterator<Item = ItemKey> {
         EventRef::items(self).map(|item| ItemKey::of(item.item_id))
+    }
+}
+
+impl EventFacts for EventView<'_> {
+    fn key(&self) -> EventKey {
+        EventView::key(self)
+    }
+
+    fn event_type(&self) -> EventType {
+        self.event_type
+    }
+
+    fn time(&self) -> EventTime {
+        self.time
+    }
+
+    fn visitor(&self) -> VisitorKey {
+        EventView::visitor(self)
+    }
+
+    fn user(&self) -> Option<UserKey> {
+        EventView::user(self)
+    }
+
+    fn session(&self) -> Option<SessionTag> {
+        self.session_id.map(SessionTag::of)
+    }
+
+    fn items(&self) -> impl Iterator<Item = ItemKey> {
+        EventView::items(self)
     }
 }
