@@ -3,6 +3,9 @@
 #
 #   kafka.sh run            starts a broker in a temporary folder, prints host:port, and stops it and
 #                           removes the folder when its standard input ends or it is told to stop
+#   kafka.sh run secure     the same with two more ways in: prints also `sasl_ssl=host:port` (user alice, password
+#                           alice-secret by PLAIN and SCRAM-SHA-512, unsigned tokens by OAUTHBEARER),
+#                           `ssl=host:port` (a client certificate) and `tls=DIR` (ca.pem, client.pem, client.key)
 #   kafka.sh start DIR      starts a broker that keeps its log in DIR, prints host:port; starts it
 #                           again on the same port when it was stopped
 #   kafka.sh stop DIR       stops it
@@ -43,6 +46,41 @@ free_port() {
   fail "no free port"
 }
 
+# An authority, and certificates of the broker and of a client, for two days.
+certify() { # DIR
+  command -v openssl >/dev/null || fail "needs openssl: apt-get install openssl"
+  local tls=$1/tls name
+  mkdir -p "$tls"
+  {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-authority \
+      -keyout "$tls/ca.key" -out "$tls/ca.pem"
+    for name in broker client; do
+      openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+        -keyout "$tls/$name.key" -out "$tls/$name.csr"
+      openssl x509 -req -in "$tls/$name.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -CAcreateserial -days 2 \
+        -extfile <(echo subjectAltName=DNS:localhost,IP:127.0.0.1) -out "$tls/$name.pem"
+    done
+  } >"$tls/openssl.out" 2>&1 || fail "the certificates could not be made: $(cat "$tls/openssl.out")"
+  cat "$tls/broker.key" "$tls/broker.pem" >"$tls/broker.both.pem"
+}
+
+secure() { # DIR SASL_SSL_PORT SSL_PORT
+  sed -i -E "s#^(listeners=.*)#\1,SASL_SSL://127.0.0.1:$2,SSL://127.0.0.1:$3#
+    s#^(advertised.listeners=.*)#\1,SASL_SSL://127.0.0.1:$2,SSL://127.0.0.1:$3#
+    s#^(listener.security.protocol.map=.*)#\1,SASL_SSL:SASL_SSL,SSL:SSL#" "$1/server.properties"
+  cat >>"$1/server.properties" <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$1/tls/broker.both.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$1/tls/ca.pem
+listener.name.ssl.ssl.client.auth=required
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512,OAUTHBEARER
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret";
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+PROPERTIES
+}
+
 configure() { # DIR PORT CONTROLLER_PORT
   cat >"$1/server.properties" <<PROPERTIES
 process.roles=broker,controller
@@ -65,8 +103,8 @@ PROPERTIES
 
 alive() { [ -s "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
 
-start() { # DIR
-  local dir=$1 port
+start() { # DIR [secure]
+  local dir=$1 port sasl_ssl ssl scram=()
   command -v java >/dev/null || fail "needs java 17 or later: apt-get install openjdk-17-jre-headless"
   fetch
   mkdir -p "$dir"
@@ -75,9 +113,15 @@ start() { # DIR
   if [ ! -f "$dir/port" ]; then
     port=$(free_port)
     configure "$dir" "$port" "$(free_port)"
+    if [ "${2:-}" = secure ]; then
+      sasl_ssl=$(free_port) ssl=$(free_port)
+      certify "$dir"
+      secure "$dir" "$sasl_ssl" "$ssl"
+      scram=(--add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]')
+    fi
     local id
     id=$(java -cp "$jars/*" kafka.tools.StorageTool random-uuid 2>/dev/null)
-    java -cp "$jars/*" kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" >"$dir/format.out" 2>&1 ||
+    java -cp "$jars/*" kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" "${scram[@]}" >"$dir/format.out" 2>&1 ||
       fail "the log could not be made: $(cat "$dir/format.out")"
     echo "$port" >"$dir/port"
   fi
@@ -87,7 +131,11 @@ start() { # DIR
   disown # its end is no news of this shell's
   for _ in $(seq 600); do
     # The broker opens its port when it is ready to be asked.
-    is_open "$port" && { echo "127.0.0.1:$port"; return; }
+    if is_open "$port"; then
+      echo "127.0.0.1:$port"
+      [ -z "${sasl_ssl:-}" ] || printf 'sasl_ssl=127.0.0.1:%s\nssl=127.0.0.1:%s\ntls=%s\n' "$sasl_ssl" "$ssl" "$dir/tls"
+      return
+    fi
     alive "$dir" || fail "the broker did not start: $(tail -n 20 "$dir/out")"
     sleep 0.1
   done
@@ -108,19 +156,19 @@ stop() { # DIR [SIGNAL]
   rm -f "$1/pid"
 }
 
-run() {
+run() { # [secure]
   local dir
   dir=$(mktemp -d "${TMPDIR:-/tmp}/kafka.XXXXXX")
   # shellcheck disable=SC2064 # the folder is known now
   trap "stop '$dir' KILL; rm -rf '$dir'" EXIT
   trap 'exit 0' INT TERM
-  start "$dir"
+  start "$dir" "${1:-}"
   # Ends with whoever holds the other end, also when that was killed.
   cat >/dev/null || true
 }
 
 case ${1:-} in
-  run) run ;;
+  run) run "${2:-}" ;;
   start) start "${2:?which folder?}" ;;
   stop) stop "${2:?which folder?}" ;;
   kill) stop "${2:?which folder?}" KILL ;;

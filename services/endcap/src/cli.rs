@@ -50,6 +50,9 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Kafka topics → partitioned Arrow clickstream, ready to train on.
     Archive(ArchiveArgs),
+    /// The topics: write to them, look into them, how far they are read, dead letters again.
+    #[command(subcommand)]
+    Events(EventsCommand),
     /// The bundles of a folder: list, activate, roll back.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -239,6 +242,158 @@ pub struct ArchiveArgs {
     /// Stop at the ends that the topics have now.
     #[arg(long)]
     pub until_end: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Write lines of JSON to the topic of events or items.
+    Produce(ProduceArgs),
+    /// Print what is in a topic, decoded, as it comes.
+    Tail(TailArgs),
+    /// How far the state is behind the end of each partition.
+    Lag(LagArgs),
+    /// Send dead letters back to the topics that they came from, each once.
+    Redrive(RedriveArgs),
+}
+
+/// Which topics, and how to reach them.
+#[derive(Debug, Args)]
+pub struct TopicArgs {
+    /// The configuration of the service whose topics they are; the defaults when absent.
+    #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One entry of the configuration. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ProduceArgs {
+    #[command(flatten)]
+    pub topic: TopicArgs,
+    /// A file with one JSON object a line (proto3 JSON; GA4, Segment and Google names as types); `-` is standard input.
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub input: PathBuf,
+    /// What the lines are, and so where they go.
+    #[arg(long = "topic", value_enum, default_value_t = ProducedTopic::Events)]
+    pub to: ProducedTopic,
+    /// Say which rows are bad and go on, rather than stop at the first; the exit code is then 1 at the end.
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProducedTopic {
+    /// What shoppers do.
+    Events,
+    /// The catalogue.
+    Items,
+}
+
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    #[command(flatten)]
+    pub topic: TopicArgs,
+    /// Which topic.
+    #[arg(value_enum, value_name = "TOPIC", default_value_t = TailedTopic::Events)]
+    pub of: TailedTopic,
+    /// Where to begin in each partition: beginning, end, or so many records before the end.
+    #[arg(long, value_name = "WHERE", default_value = "end")]
+    pub from: TailFrom,
+    /// Stop at the ends that the partitions have now.
+    #[arg(long)]
+    pub until_end: bool,
+    /// Stop after so many records.
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+    /// Only this partition.
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// Only events and impressions of this visitor.
+    #[arg(long, value_name = "ID")]
+    pub visitor: Option<String>,
+    /// Only events of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// Only dead letters that were rejected at this stage.
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// Only dead letters whose reason holds this text.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TailedTopic {
+    /// What shoppers do.
+    Events,
+    /// The catalogue.
+    Items,
+    /// Slates as they were served.
+    Impressions,
+    /// Records that could not be used, with the reason.
+    DeadLetters,
+}
+
+/// Where to begin in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TailFrom {
+    Beginning,
+    End,
+    /// So many records before the end.
+    Last(u64),
+}
+
+impl std::str::FromStr for TailFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "beginning" => Ok(Self::Beginning),
+            "end" => Ok(Self::End),
+            count => count
+                .parse()
+                .map(Self::Last)
+                .map_err(|_| format!("must be beginning, end, or a number of records, is {count:?}")),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct LagArgs {
+    #[command(flatten)]
+    pub topic: TopicArgs,
+    /// The service to be asked, as http://HOST:PORT; server.address of the configuration when absent, and where nobody
+    /// answers there the state's folder is read.
+    #[arg(long, value_name = "URI")]
+    pub address: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RedriveArgs {
+    #[command(flatten)]
+    pub topic: TopicArgs,
+    /// Send nothing; list what would be sent, and what would become of it now.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only letters that were rejected at this stage: content_type, decode, validate, apply.
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// Only letters whose reason holds this text.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Only letters from this topic, by its own name.
+    #[arg(long, value_name = "NAME")]
+    pub from_topic: Option<String>,
+    /// Leave letters out that would only be rejected once more.
+    #[arg(long)]
+    pub sound_only: bool,
+    /// Send letters too that were redriven before.
+    #[arg(long)]
+    pub again: bool,
+    /// List the letters also when they are sent.
+    #[arg(long)]
+    pub list: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use endcap_live::{
-    KafkaConfig, StoreConfig, archive::ArchiveConfig, consumer::ConsumerConfig, impressions::ImpressionConfig,
+    KafkaConfig, StoreConfig, archive::ArchiveConfig, consumer::ConsumerConfig, consumer::Group,
+    impressions::ImpressionConfig,
 };
 use endcap_recommend::RecommendConfig;
 use endcap_server::ServerConfig;
@@ -110,7 +111,13 @@ impl Config {
             return Err(wrong(format!("key `version`: is {found}, this version of Endcap reads {VERSION}")));
         }
         self.server.validate().map_err(|error| wrong(format!("key `{error}`")))?;
-        self.kafka.validate().map_err(|error| wrong(error.to_string()))?;
+        self.kafka.validate().map_err(|error| wrong(format!("key `{error}`")))?;
+        self.consumer.validate().map_err(|error| wrong(format!("key `{error}`")))?;
+        if self.consumer.group != Group::None {
+            let rule =
+                "must be none where each replica keeps a state of its own, which needs every partition";
+            return Err(wrong(format!("key `consumer.group`: {rule}")));
+        }
         self.recommend.validate().map_err(|error| wrong(error.to_string()))
     }
 }

@@ -35,6 +35,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => commands::serve::run(args),
         Command::Replay(args) => commands::replay::run(args, output),
         Command::Archive(args) => commands::archive::run(args, output),
+        Command::Events(command) => commands::events::run(command, output),
         Command::Models(command) => commands::models::run(command, output),
         Command::Doctor(args) => commands::doctor::run(args, output),
     }

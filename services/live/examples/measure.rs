@@ -236,8 +236,12 @@ impl Running {
         let dead_letters =
             DeadLetters::new(Arc::new(KafkaSink::patient(config)?), config.topics.dead_letters.as_str());
         let source = Box::new(KafkaSource::new(config, &config.topics.events)?);
-        let options =
-            consumer::Options { source, writer, dead_letters, config: consumer::ConsumerConfig::default() };
+        let options = consumer::Options {
+            source,
+            writer: Box::new(writer),
+            dead_letters,
+            config: consumer::ConsumerConfig::default(),
+        };
         let (service, handle) = consumer::Service::new(options);
         let drain = CancellationToken::new();
         let task = tokio::spawn(service.run(drain.clone()));

@@ -31,6 +31,50 @@ pub struct KafkaConfig {
     pub properties: Properties,
     /// Properties whose values come from the environment or from a file when a client is made.
     pub secrets: BTreeMap<String, Secret>,
+    /// Log in by SASL OAUTHBEARER with tokens from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<Oauth>,
+}
+
+/// Tokens for SASL OAUTHBEARER. They are read again before they end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oauth {
+    /// Where a token comes from.
+    pub token: TokenFrom,
+    /// How long a token is taken to live that does not say so itself, in milliseconds.
+    #[serde(default = "Oauth::lifetime_ms")]
+    pub lifetime_ms: u64,
+}
+
+/// Where a token comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenFrom {
+    /// This file, which something else renews.
+    File(PathBuf),
+    /// What this program with these arguments prints.
+    Command(Vec<String>),
+}
+
+/// How a consumer gets its partitions from a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// By which protocol.
+    pub protocol: GroupProtocol,
+    /// Which group.
+    pub group_id: String,
+    /// A name that stays over restarts, so that a short absence moves no partition.
+    pub instance_id: Option<String>,
+}
+
+/// How a group deals partitions out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// By the members themselves, cooperatively: brokers of any age.
+    Classic,
+    /// By the broker (KIP-848): Kafka 4.0 and later.
+    Consumer,
 }
 
 /// What the topics are called.
@@ -105,8 +149,10 @@ const RESERVED: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "use `fetch_wait_ms`"),
     ("message.timeout.ms", "use `delivery_timeout_ms`"),
     ("delivery.timeout.ms", "use `delivery_timeout_ms`"),
-    ("group.id", "offsets are kept in the state store, not in a group"),
-    ("group.instance.id", "offsets are kept in the state store, not in a group"),
+    ("group.id", "use `consumer.group_id`"),
+    ("group.instance.id", "use `consumer.group_instance_id`"),
+    ("group.protocol", "use `consumer.group`"),
+    ("partition.assignment.strategy", "use `consumer.group`"),
     ("enable.auto.commit", "offsets are kept in the state store"),
     ("auto.commit.enable", "offsets are kept in the state store"),
     ("enable.auto.offset.store", "offsets are kept in the state store"),
@@ -131,7 +177,14 @@ impl Default for KafkaConfig {
             background_timeout_ms: 120_000,
             properties: Properties::default(),
             secrets: BTreeMap::new(),
+            oauth: None,
         }
+    }
+}
+
+impl Oauth {
+    fn lifetime_ms() -> u64 {
+        300_000
     }
 }
 
@@ -177,6 +230,21 @@ impl KafkaConfig {
             if let Some((other, _)) = topics[..i].iter().find(|(_, name)| name == topic) {
                 return refuse(&format!("topics.{field}"), &format!("must differ from topics.{other}"));
             }
+        }
+        let mechanism = |name: &String| matches!(name.as_str(), "sasl.mechanism" | "sasl.mechanisms");
+        let oauth =
+            self.properties.0.iter().find(|(name, _)| mechanism(name)).map(|(_, value)| value.as_str());
+        if self.oauth.is_none() && oauth == Some("OAUTHBEARER") {
+            return refuse(
+                "oauth",
+                "must say where tokens come from: oauth.token = { file = \"…\" }, or { command = [\"…\"] }",
+            );
+        }
+        if self.oauth.is_some() && oauth.is_some_and(|mechanism| mechanism != "OAUTHBEARER") {
+            return refuse("oauth", "must be absent where `sasl.mechanism` is another one than OAUTHBEARER");
+        }
+        if matches!(&self.oauth, Some(Oauth { token: TokenFrom::Command(words), .. }) if words.is_empty()) {
+            return refuse("oauth.token.command", "must name a program");
         }
         for property in self.properties.0.keys().chain(self.secrets.keys()) {
             if let Some((_, instead)) = RESERVED.iter().find(|(name, _)| name == property) {

@@ -1,15 +1,25 @@
 //! Events in: the topic `events` into the state, from our own offsets, never stalling.
 //!
 //! ```text
-//! EventSource ──poll a batch──► decode ──► StateWriter::apply ──publish──► StateStore (readers)
-//!                                 └─ reject ──► DeadLetters        └─ every second: flush ──► disk
+//! EventSource ──poll a batch──► decode ──► StateBackend::apply ──publish──► readers
+//!      │                          └─ reject ──► DeadLetters        └─ every second: flush ──► disk or server
+//!      └─ rebalance ──► StateBackend::acquire, release
 //! ```
 //!
-//! One thread reads, decodes and applies; another one writes to disk. A batch is what has arrived,
+//! One thread reads, decodes and applies ([`run`]); another one writes to disk. A batch is what has arrived,
 //! so that a lone click is visible as soon as it is read, and a backlog is taken in large bites. The
 //! offsets go to disk with the state, after the dead letters before them have been delivered.
 //!
-//! **Invariant.** No group, no committed offsets: partitions are assigned by hand, from the store.
+//! **Modes.** One replica, or each with a state of its own: all partitions are assigned by hand. Several replicas
+//! that share a state: a consumer group deals the partitions out, cooperatively. In both, reading begins at the
+//! offsets that the state knows.
+//!
+//! **Invariant.** No offset is ever committed to a group.
+//!
+//! **Backpressure.** Where the state or the dead letters cannot follow, partitions are paused: polling goes on, so
+//! that the group still hears of this member, and memory stays bounded.
+
+mod run;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +27,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -25,14 +34,22 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DeadLetterCounts, DeadLetters, EventSource, Outcome, PartitionBounds, PartitionOffset, Place, Record,
-    SourceError, StateStore, StateWriter, StoreError, decode::decode_event_on_time, source::reach,
+    AppliedOffsets, DeadLetterCounts, DeadLetters, EventSource, GroupProtocol, Membership, PartitionOffset,
+    Place, SourceError, StateBackend, StoreError,
 };
 
 /// How events are taken in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsumerConfig {
+    /// Who says which partitions are read.
+    pub group: Group,
+    /// Name of the group.
+    pub group_id: String,
+    /// This member's own name in a classic group, which it keeps over restarts: a short absence then moves
+    /// no partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_instance_id: Option<String>,
     /// Most records between two moments at which readers see what was applied.
     pub batch: usize,
     /// State goes to disk this often, in milliseconds …
@@ -44,12 +61,35 @@ pub struct ConsumerConfig {
     pub ahead_at_most_ms: i64,
 }
 
+/// Who says which partitions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// Nobody: all of them are.
+    #[default]
+    None,
+    /// A group whose members deal them out among themselves, cooperatively.
+    Classic,
+    /// A group whose broker deals them out (KIP-848).
+    Consumer,
+}
+
+/// The configuration cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("consumer.{field}: {rule}")]
+pub struct ConfigError {
+    /// Which field.
+    pub field: &'static str,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
 /// What the consumer needs.
 pub struct Options {
     /// The topic `events`.
     pub source: Box<dyn EventSource>,
     /// The state.
-    pub writer: StateWriter,
+    pub writer: Box<dyn StateBackend>,
     /// What takes records that are no events.
     pub dead_letters: DeadLetters,
     /// How.
@@ -67,7 +107,7 @@ pub struct Service {
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
-    store: StateStore,
+    progress: Arc<dyn AppliedOffsets>,
     dead_letters: DeadLetters,
     tick: watch::Receiver<Progress>,
 }
@@ -97,6 +137,12 @@ pub struct ConsumerStatus {
     pub caught_up: bool,
     /// What it is waiting for, where it cannot read.
     pub trouble: Option<String>,
+    /// Why it reads nothing although it could: something behind it cannot follow.
+    pub paused: Option<String>,
+    /// Times that it paused.
+    pub pauses: u64,
+    /// Times that a group dealt the partitions out anew.
+    pub rebalances: u64,
 }
 
 /// How far a partition is.
@@ -124,7 +170,7 @@ pub enum Error {
     /// The state is ahead of the topic.
     #[error(
         "topic {topic}, partition {partition} ends at offset {end}, but the state has applied up to {next}: the topic \
-         was made anew; remove the state's folder to read it from its beginning"
+         was made anew; remove the state to read it from its beginning"
     )]
     Ahead {
         /// Which topic.
@@ -155,6 +201,8 @@ struct Shared {
     duplicates: AtomicU64,
     lost_to_retention: AtomicU64,
     flushes: AtomicU64,
+    pauses: AtomicU64,
+    rebalances: AtomicU64,
     slow: Mutex<Slow>,
 }
 
@@ -164,16 +212,8 @@ struct Slow {
     rejected: BTreeMap<&'static str, u64>,
     ends: Vec<PartitionOffset>,
     trouble: Option<String>,
+    paused: Option<String>,
 }
-
-/// The longest wait for a record before the drain and the flush are looked at.
-const WAIT: Duration = Duration::from_millis(50);
-/// How often ends and troubles are looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// Dead letters on their way at most before reading waits for them.
-const LETTERS_ON_THEIR_WAY: u64 = 20_000;
-/// How long a shutdown waits for dead letters; after that it leaves their offsets unwritten.
-const LETTERS_PATIENCE: Duration = Duration::from_secs(10);
 
 // === impl Service ===
 
@@ -184,7 +224,7 @@ impl Service {
         let (tick, seen) = watch::channel(Progress::default());
         let handle = Handle {
             shared: shared.clone(),
-            store: options.writer.store().clone(),
+            progress: options.writer.progress(),
             dead_letters: options.dead_letters.clone(),
             tick: seen,
         };
@@ -199,173 +239,60 @@ impl Service {
         // A future that is dropped ends its thread, too.
         let drain = drain.child_token();
         let _ends = drain.clone().drop_guard();
-        let consuming = tokio::task::spawn_blocking(move || self.consume(&drain));
+        let consuming = tokio::task::spawn_blocking(move || run::Run::new(self, drain).to_its_end());
         consuming.await.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))
     }
-
-    fn consume(mut self, drain: &CancellationToken) -> Result<(), Error> {
-        let shared = self.shared.clone();
-        let mut waiting = |error: &SourceError| {
-            tracing::warn!("the live path waits: {error}");
-            shared.slow().trouble = Some(error.to_string());
-        };
-        let source = &mut *self.options.source;
-        let Some(bounds) = reach(source, drain, &mut waiting)? else { return Ok(()) };
-        let from = self.begin_at(&bounds)?;
-        self.options.source.assign(&from)?;
-        let goal: Vec<_> =
-            bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.end }).collect();
-        let mut flushed = Instant::now();
-        let mut looked = flushed;
-        self.look(drain);
-        self.publish(&goal);
-        while !drain.is_cancelled() {
-            let taken = self.take_batch()?;
-            if taken > 0 || !self.tick.borrow().caught_up {
-                self.publish(&goal);
-            }
-            if looked.elapsed() >= LOOK {
-                looked = Instant::now();
-                self.look(drain);
-            }
-            let ConsumerConfig { flush_interval_ms, flush_records, .. } = self.options.config;
-            let unflushed = self.options.writer.unflushed();
-            let due =
-                flushed.elapsed() >= Duration::from_millis(flush_interval_ms) || unflushed >= flush_records;
-            if due && unflushed > 0 {
-                if unflushed >= flush_records.saturating_mul(4) {
-                    // The disk is slower than the stream: reading waits, so that memory stays bounded.
-                    self.options.writer.wait_for_flush()?;
-                }
-                if self.begin_flush(drain)? {
-                    flushed = Instant::now();
-                }
-            }
-        }
-        self.options.writer.wait_for_flush()?;
-        self.begin_flush(drain)?;
-        Ok(self.options.writer.wait_for_flush()?)
-    }
-
-    /// Where to read on: what the state has applied, or the beginning.
-    fn begin_at(&self, bounds: &[PartitionBounds]) -> Result<Vec<PartitionOffset>, Error> {
-        let applied = self.options.writer.store().applied();
-        let topic = self.options.source.topic();
-        let mut from = Vec::with_capacity(bounds.len());
-        for &PartitionBounds { partition, first, end } in bounds {
-            let next = applied.iter().find(|at| at.partition == partition).map(|at| at.offset);
-            match next {
-                Some(next) if next > end => {
-                    return Err(Error::Ahead { topic: topic.clone(), partition, end, next });
-                }
-                Some(next) if next < first => {
-                    tracing::error!(
-                        "topic {topic}, partition {partition}: offsets {next} to {first} are gone before they were \
-                         applied; a longer retention, or a shorter pause, would have kept them"
-                    );
-                    self.shared.lost_to_retention.fetch_add((first - next) as u64, Relaxed);
-                }
-                _ => {}
-            }
-            from.push(PartitionOffset { partition, offset: next.unwrap_or(first).max(first) });
-        }
-        Ok(from)
-    }
-
-    fn take_batch(&mut self) -> Result<usize, Error> {
-        let Options { source, writer, dead_letters, config } = &mut self.options;
-        let shared = &self.shared;
-        let topic = source.topic().clone();
-        let mut failed = None;
-        let taken = source.poll(config.batch, WAIT, &mut |record| {
-            if failed.is_none() {
-                failed = take(&record, &topic, writer, dead_letters, config, shared).err();
-            }
-        })?;
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(taken),
-        }
-    }
-
-    fn publish(&mut self, goal: &[PartitionOffset]) {
-        self.options.writer.publish();
-        let caught_up = self.tick.borrow().caught_up || {
-            let applied = self.options.writer.store().applied();
-            let passed = |goal: &PartitionOffset| {
-                goal.offset == 0
-                    || applied.iter().any(|at| at.partition == goal.partition && at.offset >= goal.offset)
-            };
-            goal.iter().all(passed) || self.options.source.at_end()
-        };
-        self.tick.send_modify(|progress| {
-            progress.publishes += 1;
-            progress.caught_up = caught_up;
-        });
-    }
-
-    fn look(&mut self, drain: &CancellationToken) {
-        let mut slow = self.shared.slow();
-        slow.ends = self.options.source.ends();
-        slow.trouble = self.options.source.trouble();
-        drop(slow);
-        // Memory stays bounded also where nearly every record is poison.
-        let offered = self.options.dead_letters.offered();
-        settle(&self.options.dead_letters, offered.saturating_sub(LETTERS_ON_THEIR_WAY), drain);
-    }
-
-    fn begin_flush(&mut self, drain: &CancellationToken) -> Result<bool, StoreError> {
-        let (letters, drain) = (self.options.dead_letters.clone(), drain.clone());
-        let offered = letters.offered();
-        let begun = self.options.writer.begin_flush(move || settle(&letters, offered, &drain))?;
-        self.shared.flushes.fetch_add(begun.into(), Relaxed);
-        Ok(begun)
-    }
 }
 
-/// Waits until the first `offered` letters are delivered or given up (`background_timeout_ms`); false
-/// when a shutdown has no patience left.
-fn settle(letters: &DeadLetters, offered: u64, drain: &CancellationToken) -> bool {
-    let step = Duration::from_millis(50);
-    let mut patience = LETTERS_PATIENCE;
-    while !letters.settle(offered, step) {
-        patience = if drain.is_cancelled() { patience.saturating_sub(step) } else { patience };
-        if patience.is_zero() {
-            tracing::warn!("dead letters are still on their way: what came after them will be read again");
-            return false;
-        }
-    }
-    true
-}
+// === impl ConsumerConfig ===
 
-/// What one record does.
-fn take(
-    record: &Record<'_>,
-    topic: &Arc<str>,
-    writer: &mut StateWriter,
-    dead_letters: &DeadLetters,
-    config: &ConsumerConfig,
-    shared: &Shared,
-) -> Result<(), StoreError> {
-    let Record { partition, offset, .. } = *record;
-    match decode_event_on_time(record, config.ahead_at_most_ms) {
-        Ok(event) => {
-            let count = match writer.apply(partition, offset, &event)? {
-                Outcome::Applied => &shared.applied,
-                Outcome::SessionOnly => &shared.session_only,
-                Outcome::Late => &shared.late,
-                Outcome::Duplicate => &shared.duplicates,
-                Outcome::Behind => return Ok(()),
-            };
-            count.fetch_add(1, Relaxed);
+impl ConsumerConfig {
+    /// Checks what can be checked without a broker.
+    ///
+    /// # Errors
+    /// Names the field and its rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |field, rule| Err(ConfigError { field, rule });
+        if self.batch == 0 {
+            return refuse("batch", "must be at least 1");
         }
-        Err(reject) => {
-            *shared.slow().rejected.entry(reject.stage.as_str()).or_default() += 1;
-            dead_letters.offer(&Place { topic: topic.clone(), partition, offset }, record, &reject);
-            writer.skip(partition, offset);
+        if self.flush_records == 0 {
+            return refuse("flush_records", "must be at least 1");
+        }
+        if self.group != Group::None && self.group_id.is_empty() {
+            return refuse("group_id", "must not be empty");
+        }
+        match (self.group, self.group_instance_id.as_deref()) {
+            (_, None) => Ok(()),
+            (_, Some("")) => {
+                refuse("group_instance_id", "must not be empty; leave it out for a dynamic member")
+            }
+            (Group::Classic, Some(_)) => Ok(()),
+            (Group::None, Some(_)) => {
+                refuse("group_instance_id", "names a member of a group, and `group` is none")
+            }
+            (Group::Consumer, Some(_)) => refuse(
+                "group_instance_id",
+                "must be absent where `group` is consumer: a broker fences a static member that comes back after it \
+                 was killed until its session is over, and librdkafka 2.12 then ends the client for good; take \
+                 dynamic members, or group = \"classic\"",
+            ),
         }
     }
-    Ok(())
+
+    /// The group to be joined, if any.
+    pub fn membership(&self) -> Option<Membership> {
+        let protocol = match self.group {
+            Group::None => return None,
+            Group::Classic => GroupProtocol::Classic,
+            Group::Consumer => GroupProtocol::Consumer,
+        };
+        Some(Membership {
+            protocol,
+            group_id: self.group_id.clone(),
+            instance_id: self.group_instance_id.clone(),
+        })
+    }
 }
 
 // === impl Handle ===
@@ -373,10 +300,19 @@ fn take(
 impl Handle {
     /// How the consumer is doing.
     pub fn status(&self) -> ConsumerStatus {
-        let Shared { applied, session_only, late, duplicates, lost_to_retention, flushes, slow } =
-            &*self.shared;
+        let Shared {
+            applied,
+            session_only,
+            late,
+            duplicates,
+            lost_to_retention,
+            flushes,
+            pauses,
+            rebalances,
+            slow,
+        } = &*self.shared;
         let slow = slow.lock().unwrap_or_else(PoisonError::into_inner);
-        let partitions = self.store.applied().into_iter().map(|at| {
+        let partitions = self.progress.applied().into_iter().map(|at| {
             let end = slow
                 .ends
                 .iter()
@@ -397,6 +333,9 @@ impl Handle {
             partitions: partitions.collect(),
             caught_up: self.tick.borrow().caught_up,
             trouble: slow.trouble.clone(),
+            paused: slow.paused.clone(),
+            pauses: pauses.load(Relaxed),
+            rebalances: rebalances.load(Relaxed),
         }
     }
 
@@ -409,7 +348,7 @@ impl Handle {
     /// Waits until readers see the record at `place`; false when the consumer ended before.
     pub async fn reached(&self, place: &Place) -> bool {
         let passed = |at: &PartitionOffset| at.partition == place.partition && at.offset > place.offset;
-        self.tick.clone().wait_for(|_| self.store.applied().iter().any(passed)).await.is_ok()
+        self.tick.clone().wait_for(|_| self.progress.applied().iter().any(passed)).await.is_ok()
     }
 }
 
@@ -421,12 +360,51 @@ impl Shared {
 
 impl Default for ConsumerConfig {
     fn default() -> Self {
-        Self { batch: 1024, flush_interval_ms: 1000, flush_records: 100_000, ahead_at_most_ms: 600_000 }
+        Self {
+            group: Group::None,
+            group_id: "endcap".to_owned(),
+            group_instance_id: None,
+            batch: 1024,
+            flush_interval_ms: 1000,
+            flush_records: 100_000,
+            ahead_at_most_ms: 600_000,
+        }
     }
 }
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Handle").field(&self.status()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_member_of_a_broker_dealt_group_is_refused_and_told_why() {
+        let config = |group, instance: Option<&str>| ConsumerConfig {
+            group,
+            group_instance_id: instance.map(str::to_owned),
+            ..ConsumerConfig::default()
+        };
+        let refused = config(Group::Consumer, Some("replica-1")).validate().unwrap_err().to_string();
+        assert!(
+            refused.starts_with("consumer.group_instance_id: ") && refused.contains("fences"),
+            "{refused}"
+        );
+        assert!(config(Group::None, Some("replica-1")).validate().is_err());
+        assert!(config(Group::Classic, Some("")).validate().is_err());
+        for (group, instance) in [
+            (Group::None, None),
+            (Group::Classic, Some("replica-1")),
+            (Group::Classic, None),
+            (Group::Consumer, None),
+        ] {
+            assert_eq!(config(group, instance).validate(), Ok(()));
+            assert_eq!(config(group, instance).membership().is_none(), group == Group::None);
+        }
+        assert!(ConsumerConfig { batch: 0, ..ConsumerConfig::default() }.validate().is_err());
     }
 }

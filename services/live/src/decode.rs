@@ -4,10 +4,14 @@
 //! content-type ──► protobuf (default) or proto3 JSON ──► endcap.v1 message ──► validated type
 //!      └─ Stage::ContentType      └─ Stage::Decode                └─ Stage::Validate
 //! ```
+//!
+//! A value may stand in the frame of Confluent's serialisers ([`unframed`]). An event in protobuf is read where it
+//! lies ([`EventView`]), which is what a consumer does a million times; JSON and everything else is decoded whole.
 
 use std::fmt;
 
-use endcap_proto::{Event, EventType, Item, v1};
+use endcap_proto::{Event, EventError, EventTime, EventType, EventView, FieldError, Item, v1};
+use prost::Message as _;
 use serde::de::DeserializeOwned;
 
 use crate::Record;
@@ -46,20 +50,53 @@ pub enum Stage {
 /// # Errors
 /// When the record is no valid event; says why.
 pub fn decode_event(record: &Record<'_>) -> Result<Event, Reject> {
-    let event = message(record, |json| match serde_json::from_slice::<v1::Event>(json) {
-        Ok(event) => Ok(event),
-        Err(error) => event_with_alias(json).unwrap_or(Err(error)),
-    })?;
-    Event::try_from(event).map_err(|error| Reject { stage: Stage::Validate, reason: error.to_string() })
+    let (encoding, bytes) = payload(record)?;
+    let event = match encoding {
+        Encoding::Protobuf => v1::Event::decode(bytes).map_err(|error| decode(error.to_string()))?,
+        Encoding::Json => return event_from_json(bytes),
+    };
+    Event::try_from(event).map_err(validate)
+}
+
+/// An event, borrowed from its record where that is possible.
+pub(crate) enum DecodedEvent<'a> {
+    /// Of protobuf.
+    View(EventView<'a>),
+    /// Of JSON.
+    Whole(Box<Event>),
 }
 
 /// An event that does not lie further ahead of its record's own time than `ahead_at_most_ms`: one that
 /// does comes from a wrong clock and would make all others late.
 pub(crate) fn decode_event_on_time(record: &Record<'_>, ahead_at_most_ms: i64) -> Result<Event, Reject> {
     let event = decode_event(record)?;
-    let ahead = record.timestamp.map_or(0, |timestamp| event.time.millis_since(timestamp));
+    on_time(record, event.time, ahead_at_most_ms)?;
+    Ok(event)
+}
+
+/// The same, borrowed where that is possible.
+pub(crate) fn view_event_on_time<'a>(
+    record: &Record<'a>,
+    ahead_at_most_ms: i64,
+) -> Result<DecodedEvent<'a>, Reject> {
+    let (encoding, bytes) = payload(record)?;
+    let event = match encoding {
+        Encoding::Protobuf => {
+            DecodedEvent::View(EventView::from_bytes(bytes).map_err(|error| match error {
+                EventError::Decode(reason) => decode(reason),
+                EventError::Field(error) => validate(error),
+            })?)
+        }
+        Encoding::Json => DecodedEvent::Whole(Box::new(event_from_json(bytes)?)),
+    };
+    on_time(record, event.view().time, ahead_at_most_ms)?;
+    Ok(event)
+}
+
+fn on_time(record: &Record<'_>, time: EventTime, ahead_at_most_ms: i64) -> Result<(), Reject> {
+    let ahead = record.timestamp.map_or(0, |timestamp| time.millis_since(timestamp));
     if ahead <= ahead_at_most_ms {
-        return Ok(event);
+        return Ok(());
     }
     let reason = format!(
         "event_time: must not lie ahead of the record's own time, is {} s ahead; set the clock",
@@ -73,8 +110,7 @@ pub(crate) fn decode_event_on_time(record: &Record<'_>, ahead_at_most_ms: i64) -
 /// # Errors
 /// When the record is no valid item, or its key is not the item's id.
 pub fn decode_item(record: &Record<'_>) -> Result<Item, Reject> {
-    let item = Item::try_from(message(record, |json| serde_json::from_slice::<v1::Item>(json))?)
-        .map_err(|error| Reject { stage: Stage::Validate, reason: error.to_string() })?;
+    let item = Item::try_from(message::<v1::Item>(record)?).map_err(validate)?;
     // A delete names the key alone, and compaction goes by it.
     if record.key != Some(item.id.as_str().as_bytes()) {
         let key = record.key.map(String::from_utf8_lossy);
@@ -89,43 +125,113 @@ pub fn decode_item(record: &Record<'_>) -> Result<Item, Reject> {
 /// # Errors
 /// When the record is no impression.
 pub fn decode_impression(record: &Record<'_>) -> Result<v1::Impression, Reject> {
-    message(record, |json| serde_json::from_slice::<v1::Impression>(json))
+    message(record)
 }
 
-fn message<M: prost::Message + Default + DeserializeOwned>(
-    record: &Record<'_>,
-    from_json: impl FnOnce(&[u8]) -> Result<M, serde_json::Error>,
-) -> Result<M, Reject> {
-    let value = record
-        .value
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| Reject { stage: Stage::Decode, reason: "the value is empty".to_owned() })?;
-    let decode = |reason: String| Reject { stage: Stage::Decode, reason };
-    match encoding(record)? {
-        Encoding::Protobuf => M::decode(value).map_err(|error| decode(error.to_string())),
-        Encoding::Json => from_json(value).map_err(|error| decode(error.to_string())),
+fn message<M: prost::Message + Default + DeserializeOwned>(record: &Record<'_>) -> Result<M, Reject> {
+    let (encoding, bytes) = payload(record)?;
+    match encoding {
+        Encoding::Protobuf => M::decode(bytes).map_err(|error| decode(error.to_string())),
+        Encoding::Json => serde_json::from_slice(bytes).map_err(|error| decode(error.to_string())),
     }
 }
 
+fn decode(reason: String) -> Reject {
+    Reject { stage: Stage::Decode, reason }
+}
+
+fn validate(error: FieldError) -> Reject {
+    Reject { stage: Stage::Validate, reason: error.to_string() }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Protobuf,
     Json,
 }
 
-fn encoding(record: &Record<'_>) -> Result<Encoding, Reject> {
-    let Some(header) = record.header(CONTENT_TYPE) else { return Ok(Encoding::Protobuf) };
+/// The bytes of the message, without a frame, and how they are encoded.
+fn payload<'a>(record: &Record<'a>) -> Result<(Encoding, &'a [u8]), Reject> {
+    let value = record
+        .value
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| decode("the value is empty".to_owned()))?;
+    let encoding = encoding(record)?;
+    // No message in protobuf begins with 0 (no field has that number), and no JSON does.
+    if value[0] == 0 {
+        return unframed(value, encoding);
+    }
+    Ok((encoding.unwrap_or(Encoding::Protobuf), value))
+}
+
+/// What stands in the frame of Confluent's serialisers: a byte 0, the schema's id in four bytes, and for protobuf
+/// which message of the schema it is: how many indexes, then each, as zigzag varints; 0 stands for the first message.
+/// <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>
+///
+/// The schema itself is not asked for: a message that is not ours does not pass as one.
+fn unframed(value: &[u8], encoding: Option<Encoding>) -> Result<(Encoding, &[u8]), Reject> {
+    let cut_off = || decode("the frame (a byte 0 and a schema id) is cut off".to_owned());
+    let rest = value.get(5..).ok_or_else(cut_off)?;
+    // Read as a number of indexes, a brace would be a negative one.
+    let sniffed = if rest.first() == Some(&b'{') { Encoding::Json } else { Encoding::Protobuf };
+    let encoding = encoding.unwrap_or(sniffed);
+    if encoding == Encoding::Json {
+        return Ok((encoding, rest));
+    }
+    let mut rest = rest;
+    let indexes = varint(&mut rest).filter(|number| number % 2 == 0).ok_or_else(|| {
+        decode(
+            "the frame's message indexes are malformed; is it Avro? Endcap reads protobuf and JSON"
+                .to_owned(),
+        )
+    })?;
+    for _ in 0..indexes / 2 {
+        varint(&mut rest).ok_or_else(cut_off)?;
+    }
+    Ok((encoding, rest))
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..63).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// What the header says; none where there is none.
+fn encoding(record: &Record<'_>) -> Result<Option<Encoding>, Reject> {
+    let Some(header) = record.header(CONTENT_TYPE) else { return Ok(None) };
+    // As we write it ourselves.
+    if header == PROTOBUF.as_bytes() {
+        return Ok(Some(Encoding::Protobuf));
+    }
     let text = String::from_utf8_lossy(header).to_ascii_lowercase();
     match text.split(';').next().unwrap_or_default().trim() {
-        "application/json" => Ok(Encoding::Json),
+        "application/json" => Ok(Some(Encoding::Json)),
         PROTOBUF
         | "application/protobuf"
         | "application/vnd.google.protobuf"
-        | "application/octet-stream" => Ok(Encoding::Protobuf),
+        | "application/octet-stream" => Ok(Some(Encoding::Protobuf)),
         _ => {
             let reason = format!("must be application/x-protobuf or application/json, is {text:?}");
             Err(Reject { stage: Stage::ContentType, reason })
         }
     }
+}
+
+/// An event of JSON, whose type may have any name that event types have.
+pub(crate) fn event_from_json(json: &[u8]) -> Result<Event, Reject> {
+    let event = match serde_json::from_slice::<v1::Event>(json) {
+        Ok(event) => Ok(event),
+        Err(error) => event_with_alias(json).unwrap_or(Err(error)),
+    };
+    Event::try_from(event.map_err(|error| decode(error.to_string()))?).map_err(validate)
 }
 
 /// Tries again with `type` read by any name that event types have; none when that is not the trouble.
@@ -135,6 +241,17 @@ fn event_with_alias(json: &[u8]) -> Option<Result<v1::Event, serde_json::Error>>
     let event_type: EventType = name.as_str()?.parse().ok()?;
     *name = (event_type as i32).into();
     Some(serde_json::from_value(event))
+}
+
+// === impl DecodedEvent ===
+
+impl DecodedEvent<'_> {
+    pub(crate) fn view(&self) -> EventView<'_> {
+        match self {
+            Self::View(view) => *view,
+            Self::Whole(event) => EventView::from(&**event),
+        }
+    }
 }
 
 // === impl Stage ===
@@ -161,7 +278,6 @@ impl fmt::Display for Stage {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use prost::Message as _;
 
     fn record<'a>(value: &'a [u8], content_type: Option<&'a str>) -> Record<'a> {
         let headers = content_type.iter().map(|value| ("Content-Type", value.as_bytes())).collect();
@@ -212,6 +328,51 @@ mod tests {
         assert!(error.stage == Stage::Decode && error.reason.contains("gaze"), "{error}");
     }
 
+    /// As a serialiser of Confluent's frames it: schema 7, and the indexes of the message in it.
+    fn framed(indexes: &[u8], bytes: &[u8]) -> Vec<u8> {
+        [&[0, 0, 0, 0, 7], indexes, bytes].concat()
+    }
+
+    #[test]
+    fn the_frame_of_confluent_is_taken_off() {
+        let expected = Event::try_from(view()).unwrap();
+        let (protobuf, json) = (view().encode_to_vec(), serde_json::to_vec(&view()).unwrap());
+        // The first message; the first, written out; the second of the third, in a schema of several.
+        for indexes in [&[0][..], &[2, 0], &[4, 4, 2]] {
+            let value = framed(indexes, &protobuf);
+            assert_eq!(decode_event(&record(&value, None)), Ok(expected.clone()));
+            assert_eq!(decode_event(&record(&value, Some(PROTOBUF))), Ok(expected.clone()));
+        }
+        let value = framed(&[], &json);
+        assert_eq!(decode_event(&record(&value, None)), Ok(expected.clone()), "a brace says JSON");
+        assert_eq!(decode_event(&record(&value, Some("application/json"))), Ok(expected));
+        for (cut, word) in
+            [(&[0, 0, 0][..], "cut off"), (&[0, 0, 0, 0, 7], "malformed"), (&[0, 0, 0, 0, 7, 3], "Avro")]
+        {
+            let reject = decode_event(&record(cut, None)).unwrap_err();
+            assert!(reject.stage == Stage::Decode && reject.reason.contains(word), "{reject}");
+        }
+    }
+
+    #[test]
+    fn a_borrowed_event_says_what_a_whole_one_says() {
+        for (value, content_type) in [
+            (view().encode_to_vec(), None),
+            (framed(&[0], &view().encode_to_vec()), None),
+            (serde_json::to_vec(&view()).unwrap(), Some("application/json")),
+        ] {
+            let record = record(&value, content_type);
+            let decoded = view_event_on_time(&record, 0).unwrap();
+            let whole = decode_event(&record).unwrap();
+            let (view, whole) = (decoded.view(), EventView::from(&whole));
+            assert_eq!(
+                (view.event_id, view.visitor_id, view.time),
+                (whole.event_id, whole.visitor_id, whole.time)
+            );
+            assert!(view.item_ids().eq(whole.item_ids()));
+        }
+    }
+
     #[test]
     fn a_reject_says_how_far_the_record_came() {
         let stage = |value: &[u8]| decode_event(&record(value, None)).unwrap_err().stage;
@@ -234,9 +395,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_decoder_panic(value in proptest::collection::vec(any::<u8>(), 0..300), json: bool) {
+        fn no_bytes_make_the_decoder_panic(value in proptest::collection::vec(any::<u8>(), 0..300), json: bool, frame: bool) {
+            let value = if frame { framed(&[], &value) } else { value };
             let record = record(&value, json.then_some("application/json"));
-            let _ = decode_event(&record);
+            let whole = decode_event(&record);
+            let borrowed = view_event_on_time(&record, 0);
+            prop_assert_eq!(whole.err(), borrowed.err());
             let _ = decode_item(&record);
             let _ = decode_impression(&record);
         }

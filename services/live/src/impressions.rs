@@ -1,17 +1,26 @@
 //! Impressions out: each slate as it was served, from a bounded queue to the topic `impressions`.
 //!
 //! ```text
-//! request ──offer──► queue ──► Service: encode ──► EventSink ──► broker
-//!            └ full: dropped, counted                 └ given up: dropped, counted by fault
+//! request ──offer──► queue ──► Service ──► EventSink ──► broker
+//!            └ full:             │  ▲           └ no answer: again, oldest first
+//!              dropped           ▼  │ when the broker is back
+//!                               spill (disk)
 //! ```
 //!
-//! A request never waits for Kafka. At most `queue` impressions wait to be sent and as many are on
-//! their way, so memory is bounded whatever the broker does.
+//! A request never waits for Kafka. At most `queue` impressions wait to be sent and as many are on their way, so
+//! memory is bounded whatever the broker does; what comes while the broker does not answer goes to disk, and from
+//! there to the broker in its order when it is back, also after a restart. So an impression is lost only when
+//! `spill_bytes` are full, the disk fails, or the broker finds it too large; each loss is counted by its
+//! reason. One may be sent twice around a crash or a stop: its `slate_id` tells.
+
+mod send;
+mod spill;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -19,15 +28,11 @@ use std::{
 
 use endcap_proto::v1;
 use endcap_recommend::{ImpressionSink, SinkFull};
-use prost::Message as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    EventSink, Message, SendFault,
-    decode::{CONTENT_TYPE, PROTOBUF},
-};
+use crate::{EventSink, SendFault};
 
 /// Limits of the impressions' way out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +42,10 @@ pub struct ImpressionConfig {
     pub queue: usize,
     /// How long a shutdown waits for those on their way, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// Where they are kept while the broker is away; made when it is needed.
+    pub spill_path: PathBuf,
+    /// How much may be kept there, in bytes; 0 keeps nothing.
+    pub spill_bytes: u64,
 }
 
 /// What the service needs.
@@ -68,8 +77,15 @@ pub struct ImpressionProducer {
 pub struct ImpressionStatus {
     /// The broker has them.
     pub delivered: u64,
-    /// They are lost, by reason: `queue_full`, a [`SendFault`], or `abandoned` at shutdown.
+    /// They are lost, by reason: `queue_full`, `spill_full`, `spill_failed` (the disk), `spill_damaged`, a
+    /// [`SendFault`], or `abandoned` at shutdown.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// They were put on disk.
+    pub spilled: u64,
+    /// Bytes on disk now.
+    pub spill_bytes: u64,
+    /// Why they do not get through, while they do not.
+    pub trouble: Option<String>,
 }
 
 /// The service ended before its time.
@@ -85,14 +101,23 @@ pub enum Error {
         /// How long they were waited for.
         waited: Duration,
     },
+    /// The service's thread panicked: a bug.
+    #[error("sending impressions panicked: {0}")]
+    Panicked(String),
 }
 
 #[derive(Default)]
 struct Counts {
     delivered: AtomicU64,
     queue_full: AtomicU64,
+    spill_full: AtomicU64,
+    spill_failed: AtomicU64,
+    spill_damaged: AtomicU64,
     abandoned: AtomicU64,
     faults: [AtomicU64; SendFault::ALL.len()],
+    spilled: AtomicU64,
+    spill_bytes: AtomicU64,
+    trouble: Mutex<Option<String>>,
 }
 
 // === impl Service ===
@@ -106,64 +131,17 @@ impl Service {
         (Self { options, offered, counts }, producer)
     }
 
-    /// Sends until `drain`, then what is left, and waits for it.
+    /// Sends until `drain`, then what is left, and waits for it; what the broker does not have by then is put on disk.
     ///
     /// # Errors
-    /// When some were still on their way when the time for draining was over.
-    pub async fn run(mut self, drain: CancellationToken) -> Result<(), Error> {
-        let limit = u32::try_from(self.options.config.queue.max(1)).unwrap_or(u32::MAX >> 3);
-        let room = Arc::new(Semaphore::new(limit as usize));
-        loop {
-            let next = tokio::select! {
-                biased;
-                () = drain.cancelled(), if !self.offered.is_closed() => {
-                    self.offered.close();
-                    continue;
-                }
-                next = self.offered.recv() => next,
-            };
-            let Some(impression) = next else { break };
-            // Only the broker's silence makes this wait; the queue fills meanwhile, and a shutdown ends it.
-            let permit = tokio::select! {
-                biased;
-                permit = room.clone().acquire_owned() => permit.ok(),
-                () = drain.cancelled() => None,
-            };
-            let Some(permit) = permit else {
-                self.counts.abandoned.fetch_add(1, Relaxed);
-                continue;
-            };
-            let message = Message::new(
-                self.options.topic.clone(),
-                impression.visitor_id.as_bytes(),
-                impression.encode_to_vec(),
-            )
-            .header(CONTENT_TYPE, PROTOBUF);
-            let counts = self.counts.clone();
-            self.options.sink.send(
-                message,
-                Box::new(move |result| {
-                    match result {
-                        Ok(_) => counts.delivered.fetch_add(1, Relaxed),
-                        Err(error) => {
-                            tracing::warn!("an impression is lost: {error}");
-                            counts.faults[error.fault as usize].fetch_add(1, Relaxed)
-                        }
-                    };
-                    drop(permit);
-                }),
-            );
-        }
-        let waited = Duration::from_millis(self.options.config.drain_timeout_ms);
-        let settled = tokio::time::timeout(waited, room.acquire_many(limit)).await.is_ok();
-        let left = u64::from(limit) - room.available_permits() as u64;
-        if !settled {
-            self.counts.abandoned.fetch_add(left, Relaxed);
-        }
-        match self.counts.abandoned.load(Relaxed) {
-            0 => Ok(()),
-            abandoned => Err(Error::Abandoned { topic: self.options.topic, abandoned, waited }),
-        }
+    /// When some were still on their way when the time for draining was over, and could not be put on disk.
+    pub async fn run(self, drain: CancellationToken) -> Result<(), Error> {
+        // A future that is dropped ends its thread, too.
+        let drain = drain.child_token();
+        let _ends = drain.clone().drop_guard();
+        let runtime = tokio::runtime::Handle::current();
+        let sending = tokio::task::spawn_blocking(move || send::Sending::new(self, runtime).until(&drain));
+        sending.await.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))
     }
 }
 
@@ -181,21 +159,34 @@ impl ImpressionSink for ImpressionProducer {
 impl ImpressionProducer {
     /// What became of the impressions so far.
     pub fn status(&self) -> ImpressionStatus {
-        let Counts { delivered, queue_full, abandoned, faults } = &*self.counts;
+        let counts = &*self.counts;
         let mut dropped: BTreeMap<_, _> = SendFault::ALL
             .iter()
-            .zip(faults)
+            .zip(&counts.faults)
             .map(|(fault, count)| (fault.as_str(), count.load(Relaxed)))
             .collect();
-        *dropped.entry("queue_full").or_default() += queue_full.load(Relaxed);
-        dropped.insert("abandoned", abandoned.load(Relaxed));
-        ImpressionStatus { delivered: delivered.load(Relaxed), dropped }
+        for (reason, count) in [
+            ("queue_full", &counts.queue_full),
+            ("spill_full", &counts.spill_full),
+            ("spill_failed", &counts.spill_failed),
+            ("spill_damaged", &counts.spill_damaged),
+            ("abandoned", &counts.abandoned),
+        ] {
+            *dropped.entry(reason).or_default() += count.load(Relaxed);
+        }
+        ImpressionStatus {
+            delivered: counts.delivered.load(Relaxed),
+            dropped,
+            spilled: counts.spilled.load(Relaxed),
+            spill_bytes: counts.spill_bytes.load(Relaxed),
+            trouble: counts.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 }
 
 impl Default for ImpressionConfig {
     fn default() -> Self {
-        Self { queue: 10_000, drain_timeout_ms: 5_000 }
+        Self { queue: 10_000, drain_timeout_ms: 5_000, spill_path: "spill".into(), spill_bytes: 256 << 20 }
     }
 }
 

@@ -5,18 +5,27 @@
 //! brokers is what [`EventSource::trouble`](crate::EventSource::trouble) tells.
 
 mod mock;
+mod oauth;
 mod sink;
 mod source;
 mod topics;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    error::Error,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Statistics, config::RDKafkaLogLevel, consumer::ConsumerContext,
-    error::KafkaError, types::RDKafkaErrorCode,
+    ClientConfig, ClientContext, Statistics, TopicPartitionList,
+    client::OAuthToken,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::KafkaError,
+    types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
 
 pub use mock::{MockBroker, MockError};
@@ -24,12 +33,15 @@ pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use topics::{TopicsError, create_topics};
 
-use crate::{ConfigError, KafkaConfig};
+use self::oauth::Tokens;
+use crate::{ConfigError, KafkaConfig, Rebalance};
 
 /// What a client has heard of its brokers.
 #[derive(Debug, Default)]
 struct Connection {
     heard: Mutex<Heard>,
+    /// The client is leaving: partitions are given up without asking anyone.
+    closing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -38,12 +50,15 @@ struct Heard {
     trouble: Option<String>,
     /// The newest end of each partition of the topic being read.
     ends: BTreeMap<i32, i64>,
+    /// What the group has decided and nobody has taken note of yet.
+    rebalances: VecDeque<Rebalance>,
 }
 
 /// Receives what librdkafka has to say.
 struct Listener {
     topic: String,
-    connection: std::sync::Arc<Connection>,
+    connection: Arc<Connection>,
+    tokens: Tokens,
 }
 
 // === impl KafkaConfig ===
@@ -55,6 +70,9 @@ impl KafkaConfig {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.brokers).set("client.id", &self.client_id);
         client.set_log_level(RDKafkaLogLevel::Warning);
+        if self.oauth.is_some() {
+            client.set("sasl.mechanism", "OAUTHBEARER");
+        }
         for (name, value) in &self.properties.0 {
             client.set(name, value);
         }
@@ -89,7 +107,19 @@ impl Connection {
 
 // === impl Listener ===
 
+impl Listener {
+    fn new(config: &KafkaConfig, topic: &str, connection: Arc<Connection>) -> Self {
+        Self { topic: topic.to_owned(), connection, tokens: Tokens::new(config) }
+    }
+}
+
 impl ClientContext for Listener {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Ok(self.tokens.token()?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg
@@ -122,7 +152,36 @@ impl ClientContext for Listener {
     }
 }
 
-impl ConsumerContext for Listener {}
+impl ConsumerContext for Listener {
+    /// Notes what the group has decided; it is in force when the source's owner has answered.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        decision: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let assigned = decision == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.connection.closing.load(Relaxed) {
+            let nothing = TopicPartitionList::new();
+            let done =
+                if assigned { source::add(consumer, &nothing) } else { source::remove(consumer, partitions) };
+            if let Err(error) = done {
+                tracing::warn!(topic = self.topic, "leaving the group: {error}");
+            }
+            return;
+        }
+        let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
+        let rebalance = match decision {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Gained(numbers),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS if consumer.assignment_lost() => {
+                Rebalance::Lost(numbers)
+            }
+            _ => Rebalance::Revoked(numbers),
+        };
+        tracing::info!(topic = self.topic, ?rebalance, "the group has decided");
+        self.connection.heard().rebalances.push_back(rebalance);
+    }
+}
 
 /// librdkafka's own code, where an error has one.
 fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {

@@ -12,7 +12,7 @@
 //!
 //! **Invariant.** State and the offsets it came from are written in one batch, so a crash at any
 //! instant loses nothing and counts nothing twice: on start the consumer goes back to its own
-//! offsets, not to a group's. No consumer group, no offset commits.
+//! offsets, not to a group's. A consumer group, where there is one, deals out partitions and keeps no offsets.
 //!
 //! **Invariant.** Nothing here knows librdkafka but [`kafka`]; everything else speaks
 //! [`EventSource`] and [`EventSink`], which [`MemoryLog`] implements too. What an event does to a
@@ -26,16 +26,23 @@ pub mod impressions;
 pub mod items;
 pub mod kafka;
 
+mod backend;
 mod config;
 mod dead_letters;
 mod decode;
 mod memory;
 mod producer;
 mod record;
+mod redrive;
 mod source;
 mod store;
+mod trace;
 
-pub use config::{ConfigError, CreateTopics, KafkaConfig, Properties, Secret, Topics};
+pub use backend::{AppliedOffsets, Before, Release, StateBackend};
+pub use config::{
+    ConfigError, CreateTopics, GroupProtocol, KafkaConfig, Membership, Oauth, Properties, Secret, TokenFrom,
+    Topics,
+};
 pub use dead_letters::{DeadLetterCounts, DeadLetters};
 pub use decode::{Reject, Stage, decode_event, decode_impression, decode_item};
 pub use impressions::ImpressionProducer;
@@ -44,5 +51,8 @@ pub use kafka::{KafkaSink, KafkaSource, MockBroker};
 pub use memory::{MemoryLog, MemorySource};
 pub use producer::{EventProducer, ItemProducer, WriteError};
 pub use record::{Message, PartitionOffset, Place, Record};
-pub use source::{Delivered, EventSink, EventSource, PartitionBounds, SendError, SendFault, SourceError};
+pub use redrive::{DeadLetter, Fate, RedriveError, RedriveOptions, RedriveReport, read_to_end, redrive};
+pub use source::{
+    Delivered, EventSink, EventSource, PartitionBounds, Rebalance, SendError, SendFault, SourceError,
+};
 pub use store::{Outcome, StateStore, StateWriter, StoreConfig, StoreError};

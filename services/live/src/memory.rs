@@ -29,6 +29,7 @@ pub struct MemorySource {
     log: MemoryLog,
     topic: Arc<str>,
     assigned: Vec<PartitionOffset>,
+    paused: bool,
     /// The partition to begin with next, so that none starves.
     turn: usize,
 }
@@ -45,7 +46,7 @@ impl MemoryLog {
 
     /// Reads `topic`.
     pub fn source(&self, topic: &str) -> MemorySource {
-        MemorySource { log: self.clone(), topic: topic.into(), assigned: Vec::new(), turn: 0 }
+        MemorySource { log: self.clone(), topic: topic.into(), assigned: Vec::new(), paused: false, turn: 0 }
     }
 
     /// Appends to the partition that the key hashes to.
@@ -95,6 +96,9 @@ impl EventSink for MemoryLog {
 impl MemorySource {
     /// Takes what is there; hands out at most `limit`.
     fn take(&mut self, limit: usize) -> Vec<(i32, i64, Message)> {
+        if self.paused {
+            return Vec::new();
+        }
         let topics = self.log.topics();
         let Some(partitions) = topics.get(&self.topic) else { return Vec::new() };
         let mut taken = Vec::new();
@@ -152,7 +156,7 @@ impl EventSource for MemorySource {
                 break;
             };
             let log = self.log.clone();
-            if self.at_end() {
+            if self.at_end() || self.paused {
                 // A message that comes between the look and the wait costs at most these milliseconds.
                 let (guard, _) = log
                     .0
@@ -178,6 +182,11 @@ impl EventSource for MemorySource {
             });
         }
         Ok(taken.len())
+    }
+
+    fn pause(&mut self, paused: bool) -> Result<(), SourceError> {
+        self.paused = paused;
+        Ok(())
     }
 
     fn at_end(&self) -> bool {

@@ -17,6 +17,10 @@ use crate::{Message, PartitionOffset, Place, Record};
 
 /// One topic, read from offsets that the caller keeps.
 ///
+/// Partitions are assigned by hand ([`Self::assign`]), or dealt out by a consumer group ([`Self::join`]):
+/// what the group decides is told by [`Self::rebalance`], and takes effect when the caller has answered with
+/// [`Self::take_on`] or [`Self::give_up`].
+///
 /// All calls block; they belong on a thread of their own.
 pub trait EventSource: Send {
     /// The topic.
@@ -47,6 +51,48 @@ pub trait EventSource: Send {
         each: &mut dyn FnMut(Record<'_>),
     ) -> Result<usize, SourceError>;
 
+    /// Whether it is to join a group rather than to be assigned partitions.
+    fn has_group(&self) -> bool {
+        false
+    }
+
+    /// Joins its group.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn join(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// The oldest decision of the group that was not told yet. Comes while polling, and is to be answered before
+    /// the next one is asked for.
+    fn rebalance(&mut self) -> Option<Rebalance> {
+        None
+    }
+
+    /// Answers [`Rebalance::Gained`]: reads these partitions too, from these offsets.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn take_on(&mut self, from: &[PartitionOffset]) -> Result<(), SourceError> {
+        self.assign(from)
+    }
+
+    /// Answers [`Rebalance::Revoked`] and [`Rebalance::Lost`]: reads these partitions no more.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn give_up(&mut self, _partitions: &[i32]) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// Stops handing out records, or goes on where it stopped. What was fetched ahead is dropped and nothing
+    /// more is fetched, while polling keeps the membership of a group alive.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    fn pause(&mut self, paused: bool) -> Result<(), SourceError>;
+
     /// Whether every assigned partition has been read to its end since its last record.
     fn at_end(&self) -> bool;
 
@@ -57,6 +103,17 @@ pub trait EventSource: Send {
     fn trouble(&self) -> Option<String> {
         None
     }
+}
+
+/// What a consumer group has decided about this member's partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rebalance {
+    /// They are this member's from now on.
+    Gained(Vec<i32>),
+    /// They are to be another member's, which waits until they are given up.
+    Revoked(Vec<i32>),
+    /// They may be another member's already: this one was not heard of for too long.
+    Lost(Vec<i32>),
 }
 
 /// Takes messages for any topic.

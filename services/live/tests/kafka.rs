@@ -13,18 +13,22 @@ use std::{
     sync::Arc,
 };
 
-use endcap_live::{CreateTopics, KafkaConfig, KafkaSink, KafkaSource, Topics, kafka::create_topics};
+use endcap_live::{
+    CreateTopics, GroupProtocol, KafkaConfig, KafkaSink, KafkaSource, Topics, kafka::create_topics,
+};
 
 /// A broker, for as long as this is held.
 struct Broker {
     address: String,
+    /// Ways in with TLS, where the broker is our own.
+    secure: Option<suite::security::Doors>,
     script: Option<Child>,
 }
 
 impl Broker {
     fn start() -> Option<Self> {
         if let Ok(address) = std::env::var("ENDCAP_KAFKA") {
-            return Some(Self { address, script: None });
+            return Some(Self { address, secure: None, script: None });
         }
         let lacking: Vec<_> = ["java", "mvn"].into_iter().filter(|tool| !there_is(tool)).collect();
         if !lacking.is_empty() {
@@ -39,15 +43,21 @@ impl Broker {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka/kafka.sh");
         let mut script = Command::new("bash")
             .arg(script)
-            .arg("run")
+            .args(["run", "secure"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("bash");
-        let mut address = String::new();
-        BufReader::new(script.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        let mut lines = BufReader::new(script.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let address = lines.next().unwrap_or_default();
         assert!(address.contains(':'), "kafka.sh started no broker: {:?}", script.wait());
-        Some(Self { address: address.trim().to_owned(), script: Some(script) })
+        let mut door = |name: &str| lines.next().unwrap().strip_prefix(name).unwrap().to_owned();
+        let secure = suite::security::Doors {
+            sasl_ssl: door("sasl_ssl="),
+            ssl: door("ssl="),
+            tls: door("tls=").into(),
+        };
+        Some(Self { address, secure: Some(secure), script: Some(script) })
     }
 
     /// Topics that no other test of this run, or of another one, uses.
@@ -103,6 +113,22 @@ async fn the_live_path_against_a_real_kafka() {
     let config = broker.config("kill");
     create_topics(&config).await.unwrap();
     tokio::task::spawn_blocking(move || suite::kill::survives_kills(&config, 45_000, 5)).await.unwrap();
+
+    let config = broker.config("poison");
+    create_topics(&config).await.unwrap();
+    suite::poison::poison_stalls_nothing(&config, 4_000).await;
+
+    for (name, protocol) in [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)] {
+        let config = broker.config(name);
+        create_topics(&config).await.unwrap();
+        suite::group::members_come_and_go(&config, protocol, 6_000, 3).await;
+    }
+
+    if let Some(doors) = &broker.secure {
+        let config = broker.config("secure");
+        create_topics(&config).await.unwrap();
+        suite::security::every_door_opens_to_its_key_alone(&config, doors).await;
+    }
 }
 
 #[test]

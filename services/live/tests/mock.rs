@@ -9,8 +9,8 @@ use std::{
 };
 
 use endcap_live::{
-    DeadLetters, EventProducer, KafkaSink, KafkaSource, MockBroker, SendFault, StateStore, StoreConfig,
-    consumer, impressions,
+    DeadLetters, EventProducer, ImpressionProducer, KafkaSink, KafkaSource, MockBroker, SendFault,
+    StateStore, StoreConfig, consumer, impressions,
 };
 use endcap_proto::v1;
 use endcap_recommend::ImpressionSink;
@@ -20,6 +20,91 @@ use tokio_util::sync::CancellationToken;
 async fn a_click_goes_round_the_whole_loop() {
     let broker = MockBroker::start(4).unwrap();
     suite::whole_loop::whole_loop(broker.config()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_is_exactly_in_the_dead_letters_and_goes_through_when_mended() {
+    let broker = MockBroker::start(4).unwrap();
+    suite::poison::poison_stalls_nothing(broker.config(), 4_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_cannot_follow_pauses_reading_and_memory_stays_bounded() {
+    let broker = MockBroker::start(4).unwrap();
+    suite::backpressure::a_state_that_cannot_follow_pauses_reading(broker.config(), 8_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_impression_is_lost_while_the_broker_is_away_nor_over_a_restart() {
+    let broker = MockBroker::start(1).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        let (service, sink) = impressions::Service::new(impressions::Options {
+            sink: Arc::new(KafkaSink::patient(broker.config()).unwrap()),
+            topic: "impressions".into(),
+            config: impressions::ImpressionConfig {
+                queue: 64,
+                drain_timeout_ms: 200,
+                spill_path: dir.path().join("spill"),
+                spill_bytes: 64 << 20,
+            },
+        });
+        let ends = CancellationToken::new();
+        (tokio::spawn(service.run(ends.clone())), sink, ends)
+    };
+    let offer = async |sink: &ImpressionProducer, range: std::ops::Range<usize>| {
+        for i in range {
+            while sink.offer(slate(i)).is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    let (running, sink, ends) = start();
+    offer(&sink, 0..100).await;
+    let began = Instant::now();
+    while sink.status().delivered < 100 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{sink:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    broker.take_down().unwrap();
+    offer(&sink, 100..1000).await;
+    ends.cancel();
+    running.await.unwrap().unwrap();
+    let status = sink.status();
+    assert!(status.spilled >= 800 && status.spill_bytes > 0, "{status:?}");
+
+    // Another run goes on with what is there, behind which its own impressions queue up.
+    let (running, sink, ends) = start();
+    offer(&sink, 1000..1500).await;
+    broker.bring_up().unwrap();
+    let began = Instant::now();
+    while sink.status().spill_bytes > 0 || sink.status().delivered < 1400 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{sink:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    ends.cancel();
+    running.await.unwrap().unwrap();
+    assert!(std::fs::read_dir(dir.path().join("spill")).unwrap().count() == 1, "only the lock stays");
+
+    let mut source = KafkaSource::new(broker.config(), "impressions").unwrap();
+    let mut seen: Vec<usize> = Vec::new();
+    tokio::task::block_in_place(|| {
+        endcap_live::read_to_end(&mut source, &mut |record| {
+            let slate = endcap_live::decode_impression(record).unwrap();
+            let number = slate.slate_id.parse().unwrap();
+            // One may come twice, around the stop; its id tells.
+            if !seen.contains(&number) {
+                seen.push(number);
+            }
+        })
+    })
+    .unwrap();
+    assert!(seen.is_sorted(), "in their order");
+    assert_eq!(seen, (0..1500).collect::<Vec<_>>(), "all of them");
+}
+
+fn slate(i: usize) -> v1::Impression {
+    v1::Impression { slate_id: i.to_string(), visitor_id: "v".to_owned(), ..Default::default() }
 }
 
 #[test]
@@ -46,7 +131,7 @@ async fn a_broker_that_is_away_is_waited_for_and_named() {
     let patient = Arc::new(KafkaSink::patient(&config).unwrap());
     let (service, handle) = consumer::Service::new(consumer::Options {
         source: Box::new(KafkaSource::new(&config, "events").unwrap()),
-        writer,
+        writer: Box::new(writer),
         dead_letters: DeadLetters::new(patient.clone(), "dead-letters"),
         config: consumer::ConsumerConfig::default(),
     });
@@ -69,7 +154,12 @@ async fn a_broker_that_is_away_is_waited_for_and_named() {
     let (service, sink) = impressions::Service::new(impressions::Options {
         sink: patient,
         topic: "impressions".into(),
-        config: impressions::ImpressionConfig { queue: 10, drain_timeout_ms: 2_000 },
+        config: impressions::ImpressionConfig {
+            queue: 10,
+            drain_timeout_ms: 2_000,
+            spill_bytes: 0,
+            ..Default::default()
+        },
     });
     let ends = CancellationToken::new();
     let sending = tokio::spawn(service.run(ends.clone()));

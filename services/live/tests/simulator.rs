@@ -54,6 +54,10 @@ impl EventSource for Dying {
         Ok(taken)
     }
 
+    fn pause(&mut self, paused: bool) -> Result<(), SourceError> {
+        self.inner.pause(paused)
+    }
+
     fn at_end(&self) -> bool {
         self.inner.at_end()
     }
@@ -86,7 +90,8 @@ async fn survive(log: &MemoryLog, seed: u64) -> (u64, consumer::ConsumerStatus) 
             ..consumer::ConsumerConfig::default()
         };
         let dead_letters = DeadLetters::new(Arc::new(log.clone()), "dead-letters");
-        let options = consumer::Options { source: Box::new(source), writer, dead_letters, config };
+        let options =
+            consumer::Options { source: Box::new(source), writer: Box::new(writer), dead_letters, config };
         let (service, handle) = consumer::Service::new(options);
         match service.run(drain).await {
             Ok(()) => return (store.digest().unwrap(), handle.status()),
@@ -134,7 +139,12 @@ async fn a_run_counts_each_record_once() {
     let (_, writer) = StateStore::open(dir.path(), "events", &StoreConfig::default()).unwrap();
     let dead_letters = DeadLetters::new(Arc::new(log.clone()), "dead-letters");
     let config = consumer::ConsumerConfig::default();
-    let options = consumer::Options { source: Box::new(log.source("events")), writer, dead_letters, config };
+    let options = consumer::Options {
+        source: Box::new(log.source("events")),
+        writer: Box::new(writer),
+        dead_letters,
+        config,
+    };
     let (service, handle) = consumer::Service::new(options);
     let drain = CancellationToken::new();
     let running = tokio::spawn(service.run(drain.clone()));

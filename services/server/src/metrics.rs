@@ -242,6 +242,42 @@ impl Collector for Stream {
         )?;
         counter(&mut encoder, "events_late", "Events too late to be applied.", report.late)?;
         counter(&mut encoder, "events_dead", "Messages that went to the dead letters.", report.dead)?;
+        counter(
+            &mut encoder,
+            "impressions_delivered",
+            "Impressions that the broker has.",
+            report.impressions_delivered,
+        )?;
+        counter(
+            &mut encoder,
+            "impressions_spilled",
+            "Impressions put on disk because the broker was away.",
+            report.impressions_spilled,
+        )?;
+        gauge(
+            &mut encoder,
+            "impressions_spill_bytes",
+            "Bytes of impressions that wait on disk.",
+            report.spill_bytes as usize,
+        )?;
+        let help = "Impressions that are lost, by reason.";
+        let kind = prometheus_client::metrics::MetricType::Counter;
+        let mut dropped = encoder.encode_descriptor("impressions_dropped", help, None, kind)?;
+        for (reason, count) in &report.impressions_dropped {
+            ConstCounter::new(*count).encode(dropped.encode_family(&[("reason", *reason)])?)?;
+        }
+        counter(
+            &mut encoder,
+            "consumer_pauses",
+            "Times that reading paused because what lies behind it could not follow.",
+            report.pauses,
+        )?;
+        counter(
+            &mut encoder,
+            "consumer_rebalances",
+            "Times that a consumer group dealt the partitions out anew.",
+            report.rebalances,
+        )?;
         let help = "Records of a partition that are not applied yet; absent where the broker has not said.";
         let kind = prometheus_client::metrics::MetricType::Gauge;
         let mut lag = encoder.encode_descriptor("consumer_lag", help, None, kind)?;

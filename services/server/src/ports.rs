@@ -50,6 +50,18 @@ pub struct StreamReport {
     pub late: u64,
     /// Messages that went to the dead letters.
     pub dead: u64,
+    /// Impressions that the broker has.
+    pub impressions_delivered: u64,
+    /// Impressions that were put on disk because the broker was away.
+    pub impressions_spilled: u64,
+    /// Impressions that are lost, by reason.
+    pub impressions_dropped: Vec<(&'static str, u64)>,
+    /// Bytes of impressions that wait on disk.
+    pub spill_bytes: u64,
+    /// Times that reading events paused because what lies behind it could not follow.
+    pub pauses: u64,
+    /// Times that a consumer group dealt the partitions out anew.
+    pub rebalances: u64,
     /// Each partition.
     pub lag: Vec<v1::PartitionLag>,
     /// Why the stream is less than it could be; empty when whole.

@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod doctor;
 pub mod evaluate;
+pub mod events;
 pub mod import;
 pub mod models;
 pub mod replay;

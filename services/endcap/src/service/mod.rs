@@ -101,8 +101,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     )?);
 
     let (consuming, consumer) = consumer::Service::new(consumer::Options {
-        source: Box::new(KafkaSource::new(&config.kafka, &topics.events)?),
-        writer,
+        source: Box::new(KafkaSource::member(
+            &config.kafka,
+            &topics.events,
+            config.consumer.membership().as_ref(),
+        )?),
+        writer: Box::new(writer),
         dead_letters: dead_letters.clone(),
         config: config.consumer.clone(),
     });

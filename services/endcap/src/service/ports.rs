@@ -73,7 +73,10 @@ impl StreamStatus for Stream {
         let impressions = self.impressions.status();
         let mut degraded = Vec::new();
         degraded.extend(status.trouble.map(|trouble| about(&self.topics.events, trouble)));
+        let paused = status.paused.filter(|_| degraded.is_empty());
+        degraded.extend(paused.map(|why| about(&self.topics.events, format!("reading pauses: {why}"))));
         degraded.extend(feed.trouble.map(|trouble| about(&self.topics.items, trouble)));
+        degraded.extend(impressions.trouble.map(|trouble| about(&self.topics.impressions, trouble)));
         let lost: u64 = impressions.dropped.values().sum();
         if lost > 0 {
             degraded.push(format!("topic {}: {lost} impressions lost", self.topics.impressions));
@@ -90,6 +93,12 @@ impl StreamStatus for Stream {
             repeated: status.duplicates,
             late: status.late,
             dead: status.dead_letters.delivered + status.dead_letters.lost,
+            impressions_delivered: impressions.delivered,
+            impressions_spilled: impressions.spilled,
+            impressions_dropped: impressions.dropped.into_iter().collect(),
+            spill_bytes: impressions.spill_bytes,
+            pauses: status.pauses,
+            rebalances: status.rebalances,
             lag: lag.collect(),
             degraded,
         }

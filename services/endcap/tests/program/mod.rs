@@ -72,6 +72,7 @@ pub fn settings(kafka: &KafkaConfig, bundles: &Path, state: &Path) -> Vec<String
         "server.address=127.0.0.1:0".to_owned(),
         format!("bundles.path={}", bundles.display()),
         format!("state.path={}", state.display()),
+        format!("impressions.spill_path={}", state.with_extension("spill").display()),
         format!("kafka.brokers={brokers}"),
         format!("kafka.fetch_wait_ms={fetch_wait_ms}"),
         format!("kafka.create_topics.enabled={}", create_topics.enabled),

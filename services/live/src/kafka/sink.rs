@@ -1,9 +1,10 @@
 //! Messages to a real broker as an [`EventSink`]: idempotent, every replica in sync has it.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientContext, Statistics,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{DeliveryResult, Header, Message as _, OwnedHeaders},
@@ -56,7 +57,7 @@ impl KafkaSink {
 
     fn new(config: &KafkaConfig, linger_ms: &str, timeout_ms: u32) -> Result<Self, ConfigError> {
         let brokers: Arc<str> = config.brokers.as_str().into();
-        let listener = Listener { topic: String::new(), connection: Arc::new(Connection::default()) };
+        let listener = Listener::new(config, "", Arc::new(Connection::default()));
         let mut client = config.client()?;
         client.set("enable.idempotence", "true").set("message.timeout.ms", timeout_ms.to_string());
         // Memory is bounded whatever the broker does.
@@ -114,6 +115,12 @@ impl std::fmt::Debug for KafkaSink {
 // === impl Reports ===
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.listener.generate_oauth_token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.listener.log(level, facility, message);
     }

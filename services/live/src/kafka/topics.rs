@@ -5,10 +5,12 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
 
+use super::{Connection, Listener};
 use crate::{ConfigError, KafkaConfig};
 
 /// How long the brokers may take.
@@ -36,6 +38,16 @@ pub enum TopicsError {
         /// Which topics.
         missing: String,
     },
+    /// Topics are missing and cannot be created with a token.
+    #[error(
+        "the brokers at {brokers} lack the topics {missing}, which cannot be created with `kafka.oauth`; create them"
+    )]
+    ByHand {
+        /// Which brokers.
+        brokers: String,
+        /// Which topics.
+        missing: String,
+    },
     /// The broker would not create one.
     #[error("topic {topic} could not be created at {brokers}: {reason}")]
     Refused {
@@ -56,19 +68,18 @@ pub enum TopicsError {
 pub async fn create_topics(config: &KafkaConfig) -> Result<Vec<String>, TopicsError> {
     let brokers = config.brokers.clone();
     let unreachable = |reason: String| TopicsError::Unreachable { brokers: brokers.clone(), reason };
-    let admin: AdminClient<DefaultClientContext> = config
-        .client()?
-        .create()
-        .map_err(|error| ConfigError::Field { field: "properties".to_owned(), rule: error.to_string() })?;
-    let admin = Arc::new(admin);
-    let present = {
-        let admin = admin.clone();
-        // All topics are listed, for asking about one by name may create it with the broker's defaults.
-        tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(None, ASK)?;
-            Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect::<HashSet<_>>())
-        })
-    };
+    let properties =
+        |error: KafkaError| ConfigError::Field { field: "properties".to_owned(), rule: error.to_string() };
+    let listener = Listener::new(config, "", Arc::new(Connection::default()));
+    let asking: BaseConsumer<Listener> =
+        config.client()?.create_with_context(listener).map_err(properties)?;
+    // All topics are listed, for asking about one by name may create it with the broker's defaults.
+    let present = tokio::task::spawn_blocking(move || {
+        // A token to log in with is asked for while polling.
+        let _ = asking.poll(Duration::ZERO);
+        let metadata = asking.fetch_metadata(None, ASK)?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect::<HashSet<_>>())
+    });
     let present = present
         .await
         .map_err(|error| unreachable(error.to_string()))?
@@ -86,6 +97,11 @@ pub async fn create_topics(config: &KafkaConfig) -> Result<Vec<String>, TopicsEr
     if !config.create_topics.enabled {
         return Err(TopicsError::Missing { brokers, missing: missing.join(", ") });
     }
+    if config.oauth.is_some() {
+        // The client that creates topics has no way to be given a token.
+        return Err(TopicsError::ByHand { brokers, missing: missing.join(", ") });
+    }
+    let admin: AdminClient<DefaultClientContext> = config.client()?.create().map_err(properties)?;
     let replicas = config.create_topics.replication.map_or(-1, i32::from);
     let topics = missing.iter().map(|name| {
         let topic =

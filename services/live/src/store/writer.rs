@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use endcap_features::SESSION_GAP_MS;
-use endcap_proto::{Event, EventTime};
+use endcap_proto::{EventTime, EventView};
 use endcap_recommend::AppliedOffset;
 
 use super::{
@@ -88,7 +88,13 @@ impl StateWriter {
     ///
     /// # Errors
     /// When the disk cannot be read; the writer is then no longer to be used.
-    pub fn apply(&mut self, partition: i32, offset: i64, event: &Event) -> Result<Outcome, StoreError> {
+    pub fn apply<'a>(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        event: impl Into<EventView<'a>>,
+    ) -> Result<Outcome, StoreError> {
+        let event = &event.into();
         let remembered = self.config.remembered_events / self.partitions.len().max(1);
         let Some(at) = advance(&mut self.partitions, partition, offset) else { return Ok(Outcome::Behind) };
         self.unflushed += 1;
@@ -96,7 +102,7 @@ impl StateWriter {
             return Ok(Outcome::Late);
         }
         at.watermark = at.watermark.max(event.time);
-        if !at.window.insert(event.event_id.key().0, at.watermark, self.config.late_after_ms, remembered) {
+        if !at.window.insert(event.key().0, at.watermark, self.config.late_after_ms, remembered) {
             return Ok(Outcome::Duplicate);
         }
         let stamp = Stamp { partition, next: offset + 1 };
@@ -105,22 +111,21 @@ impl StateWriter {
             return Ok(Outcome::SessionOnly);
         }
         let shared = &self.store.0;
-        let visitor = event.visitor_id.key();
+        let visitor = event.visitor();
         let shopper = self.shoppers.edit(&shared.shoppers, visitor.0)?;
         shopper.state.apply(event);
         shopper.stamp = stamp;
-        if let Some(user) = &event.user_id {
-            self.links.edit(&shared.links, user.key().0)?.0.link(visitor, event.time);
+        if let Some(user) = event.user() {
+            self.links.edit(&shared.links, user.0)?.0.link(visitor, event.time);
         }
-        for item in &event.items {
-            let key = item.item_id.key().0;
-            self.counters.edit(&shared.counters, key)?.0.apply(event.event_type, event.time);
+        for item in event.items() {
+            self.counters.edit(&shared.counters, item.0)?.0.apply(event.event_type, event.time);
         }
         Ok(Outcome::Applied)
     }
 
-    fn apply_to_session(&mut self, event: &Event, stamp: Stamp) -> Result<(), StoreError> {
-        let key = session_key(event.visitor_id.key(), event.session_id.as_deref());
+    fn apply_to_session(&mut self, event: &EventView<'_>, stamp: Stamp) -> Result<(), StoreError> {
+        let key = session_key(event.visitor(), event.session_id);
         let session = self.sessions.edit(&self.store.0.sessions, key)?;
         if session.state.is_empty() || event.time.millis_since(session.last()) > SESSION_GAP_MS {
             *session = Session { first: event.time, ..Session::default() };

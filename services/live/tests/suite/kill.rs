@@ -109,7 +109,7 @@ pub(crate) fn child() {
     let sink = Arc::new(KafkaSink::patient(&config).unwrap());
     let options = consumer::Options {
         source: Box::new(KafkaSource::new(&config, &config.topics.events).unwrap()),
-        writer,
+        writer: Box::new(writer),
         dead_letters: DeadLetters::new(sink, config.topics.dead_letters.as_str()),
         config: consumer::ConsumerConfig { flush_interval_ms: 10, ..Default::default() },
     };

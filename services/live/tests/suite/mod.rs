@@ -1,7 +1,11 @@
 //! The contract of `EventSource` and `EventSink`, and the whole loop; both against any broker.
 #![allow(dead_code)] // each test file uses its own part
 
+pub(crate) mod backpressure;
+pub(crate) mod group;
 pub(crate) mod kill;
+pub(crate) mod poison;
+pub(crate) mod security;
 pub(crate) mod whole_loop;
 
 use std::{

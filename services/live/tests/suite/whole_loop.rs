@@ -34,7 +34,7 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     let dead_letters = DeadLetters::new(patient.clone(), config.topics.dead_letters.as_str());
     let (service, consumed) = consumer::Service::new(consumer::Options {
         source: source(&config.topics.events),
-        writer,
+        writer: Box::new(writer),
         dead_letters: dead_letters.clone(),
         config: consumer::ConsumerConfig::default(),
     });
@@ -133,7 +133,7 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     let (service, sink) = impressions::Service::new(impressions::Options {
         sink: patient.clone(),
         topic: config.topics.impressions.as_str().into(),
-        config: impressions::ImpressionConfig::default(),
+        config: impressions::ImpressionConfig { spill_path: dir.path().join("spill"), ..Default::default() },
     });
     let ends = CancellationToken::new();
     let sending = tokio::spawn(service.run(ends.clone()));

@@ -118,6 +118,7 @@ fn demo_config(dir: &Path, broker: &MockBroker, port: u16) -> anyhow::Result<Con
     config.kafka = broker.config().clone();
     config.bundles.path = dir.join("bundles");
     config.state.path = dir.join("state");
+    config.impressions.spill_path = dir.join("spill");
     Ok(config)
 }
 

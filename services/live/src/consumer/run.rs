@@ -1,0 +1,362 @@
+//! The consumer's thread: poll, apply, publish, flush, and answer what the group decides.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{ConsumerConfig, Error, Options, Progress, Service, Shared};
+use crate::{
+    DeadLetters, Outcome, PartitionBounds, PartitionOffset, Place, Rebalance, Record, Release, SourceError,
+    StateBackend, StoreError, decode::view_event_on_time, source::reach, trace::TraceContext,
+};
+
+/// The longest wait for a record before the drain and the flush are looked at.
+const WAIT: Duration = Duration::from_millis(50);
+/// The same while nothing is read, so that reading goes on as soon as it can.
+const WAIT_PAUSED: Duration = Duration::from_millis(5);
+/// How often ends and troubles are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often a state that cannot be written is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for dead letters; after that it leaves their offsets unwritten.
+const LETTERS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long partitions that are to go elsewhere are held back until what was taken in from them is kept.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// Records taken in and not begun to be flushed, in units of `flush_records`, at which reading pauses.
+const FLUSHES_BEHIND: u64 = 4;
+
+/// The state of the consumer's thread.
+pub(super) struct Run {
+    options: Options,
+    shared: Arc<Shared>,
+    tick: watch::Sender<Progress>,
+    drain: CancellationToken,
+    topic: Arc<str>,
+    /// Where each partition ended when it was begun with.
+    goal: BTreeMap<i32, i64>,
+    /// Partitions have been dealt out, by hand or by the group.
+    dealt: bool,
+    paused: bool,
+    flushed: Instant,
+    looked: Instant,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Tally {
+    applied: u64,
+    session_only: u64,
+    late: u64,
+    duplicates: u64,
+}
+
+impl Run {
+    pub(super) fn new(service: Service, drain: CancellationToken) -> Self {
+        let Service { options, shared, tick } = service;
+        let topic = options.source.topic().clone();
+        let now = Instant::now();
+        Self {
+            options,
+            shared,
+            tick,
+            drain,
+            topic,
+            goal: BTreeMap::new(),
+            dealt: false,
+            paused: false,
+            flushed: now,
+            looked: now,
+        }
+    }
+
+    pub(super) fn to_its_end(mut self) -> Result<(), Error> {
+        let Some(bounds) = self.bounds()? else { return Ok(()) };
+        if self.options.source.has_group() {
+            self.options.source.join()?;
+        } else {
+            let all: Vec<i32> = bounds.iter().map(|at| at.partition).collect();
+            let from = self.begin(&all, &bounds)?;
+            self.options.source.assign(&from)?;
+        }
+        self.look();
+        self.publish()?;
+        while !self.drain.is_cancelled() {
+            let taken = self.take_batch()?;
+            while let Some(rebalance) = self.options.source.rebalance() {
+                self.answer(rebalance)?;
+            }
+            if taken > 0 || !self.tick.borrow().caught_up {
+                self.publish()?;
+            }
+            if self.looked.elapsed() >= LOOK {
+                self.looked = Instant::now();
+                self.look();
+            }
+            self.flush_when_due()?;
+            self.pause_or_go_on()?;
+        }
+        if !self.keep_all(RELEASE_PATIENCE)? {
+            tracing::warn!("the state was not written to its end: what it lacks will be read again");
+        }
+        let held: Vec<i32> = self.goal.keys().copied().collect();
+        Ok(self.options.writer.release(&held, Release::Revoked)?)
+    }
+
+    /// What the topic holds; none when it is to end first.
+    fn bounds(&mut self) -> Result<Option<Vec<PartitionBounds>>, SourceError> {
+        let shared = &self.shared;
+        let mut waiting = |error: &SourceError| {
+            tracing::warn!("the live path waits: {error}");
+            shared.slow().trouble = Some(error.to_string());
+        };
+        reach(&mut *self.options.source, &self.drain, &mut waiting)
+    }
+
+    /// Takes charge of partitions; where to read them on: at what the state has applied, or the beginning.
+    fn begin(
+        &mut self,
+        partitions: &[i32],
+        bounds: &[PartitionBounds],
+    ) -> Result<Vec<PartitionOffset>, Error> {
+        let applied = self.options.writer.acquire(partitions)?;
+        let topic = &self.topic;
+        let mut from = Vec::with_capacity(partitions.len());
+        for &PartitionBounds { partition, first, end } in bounds {
+            if !partitions.contains(&partition) {
+                continue;
+            }
+            let next = applied.iter().find(|at| at.partition == partition).map(|at| at.offset);
+            match next {
+                Some(next) if next > end => {
+                    return Err(Error::Ahead { topic: topic.clone(), partition, end, next });
+                }
+                Some(next) if next < first => {
+                    tracing::error!(
+                        "topic {topic}, partition {partition}: offsets {next} to {first} are gone before they were \
+                         applied; a longer retention, or a shorter pause, would have kept them"
+                    );
+                    self.shared.lost_to_retention.fetch_add((first - next) as u64, Relaxed);
+                }
+                _ => {}
+            }
+            self.goal.insert(partition, end);
+            from.push(PartitionOffset { partition, offset: next.unwrap_or(first).max(first) });
+        }
+        self.dealt = true;
+        Ok(from)
+    }
+
+    fn answer(&mut self, rebalance: Rebalance) -> Result<(), Error> {
+        self.shared.rebalances.fetch_add(1, Relaxed);
+        match rebalance {
+            Rebalance::Gained(partitions) => {
+                let Some(bounds) = self.bounds()? else { return Ok(()) };
+                let from = self.begin(&partitions, &bounds)?;
+                self.options.source.take_on(&from)?;
+            }
+            Rebalance::Revoked(partitions) => {
+                // The next member goes on from the offsets that are kept, so they should be those of now.
+                let how = match self.keep_all(RELEASE_PATIENCE)? {
+                    true => Release::Revoked,
+                    false => Release::Lost,
+                };
+                self.leave(&partitions, how)?;
+            }
+            Rebalance::Lost(partitions) => self.leave(&partitions, Release::Lost)?,
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, partitions: &[i32], how: Release) -> Result<(), Error> {
+        self.options.writer.release(partitions, how)?;
+        self.goal.retain(|partition, _| !partitions.contains(partition));
+        Ok(self.options.source.give_up(partitions)?)
+    }
+
+    fn take_batch(&mut self) -> Result<usize, Error> {
+        let Options { source, writer, dead_letters, config } = &mut self.options;
+        let (shared, topic) = (&self.shared, &self.topic);
+        let (mut failed, mut tally) = (None, Tally::default());
+        let wait = if self.paused { WAIT_PAUSED } else { WAIT };
+        let taken = source.poll(config.batch, wait, &mut |record| {
+            if failed.is_none() {
+                failed = take(&record, topic, &mut **writer, dead_letters, config, shared, &mut tally).err();
+            }
+        })?;
+        tally.add_to(shared);
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(taken),
+        }
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        self.options.writer.publish()?;
+        let caught_up = self.tick.borrow().caught_up
+            || self.dealt && {
+                let applied = self.options.writer.progress().applied();
+                let passed = |(&partition, &end): (&i32, &i64)| {
+                    end == 0 || applied.iter().any(|at| at.partition == partition && at.offset >= end)
+                };
+                self.goal.iter().all(passed) || self.options.source.at_end()
+            };
+        self.tick.send_modify(|progress| {
+            progress.publishes += 1;
+            progress.caught_up = caught_up;
+        });
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        let letters = &self.options.dead_letters;
+        letters.resend();
+        let mut slow = self.shared.slow();
+        slow.ends = self.options.source.ends();
+        slow.trouble = self
+            .options
+            .writer
+            .trouble()
+            .or_else(|| self.options.source.trouble())
+            .or_else(|| letters.trouble());
+    }
+
+    fn flush_when_due(&mut self) -> Result<(), Error> {
+        let ConsumerConfig { flush_interval_ms, flush_records, .. } = self.options.config;
+        let unflushed = self.options.writer.unflushed();
+        let interval = match self.options.writer.trouble() {
+            Some(_) => TRY_AGAIN,
+            None if unflushed >= flush_records => Duration::ZERO,
+            None => Duration::from_millis(flush_interval_ms),
+        };
+        if unflushed > 0 && self.flushed.elapsed() >= interval && self.begin_flush()? {
+            self.flushed = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Reading pauses where what lies behind it cannot follow, and goes on when half of that is done.
+    fn pause_or_go_on(&mut self) -> Result<(), Error> {
+        let Options { source, writer, dead_letters, config } = &mut self.options;
+        let behind = FLUSHES_BEHIND / if self.paused { 2 } else { 1 };
+        let reason = match writer.trouble() {
+            Some(trouble) => Some(trouble),
+            None if writer.unflushed() >= config.flush_records.saturating_mul(behind) => {
+                Some("the state is written more slowly than events come".to_owned())
+            }
+            None if dead_letters.crowded(self.paused) => {
+                Some("dead letters are written more slowly than they come".to_owned())
+            }
+            None => None,
+        };
+        let paused = reason.is_some();
+        if paused != self.paused {
+            tracing::debug!(?reason, "reading {}", if paused { "pauses" } else { "goes on" });
+            source.pause(paused)?;
+            self.paused = paused;
+            self.shared.pauses.fetch_add(paused.into(), Relaxed);
+            self.shared.slow().paused = reason;
+        }
+        if paused {
+            dead_letters.resend();
+        }
+        Ok(())
+    }
+
+    fn begin_flush(&mut self) -> Result<bool, StoreError> {
+        let (letters, drain) = (self.options.dead_letters.clone(), self.drain.clone());
+        let offered = letters.offered();
+        let begun = self.options.writer.begin_flush(Box::new(move || settle(&letters, offered, &drain)))?;
+        self.shared.flushes.fetch_add(begun.into(), Relaxed);
+        Ok(begun)
+    }
+
+    /// Flushes, and waits until it is done; false when it could not be for so long.
+    fn keep_all(&mut self, patience: Duration) -> Result<bool, Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            self.options.writer.wait_for_flush()?;
+            if self.begin_flush()? {
+                self.options.writer.wait_for_flush()?;
+                if self.options.writer.trouble().is_none() {
+                    return Ok(true);
+                }
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Waits until the first `offered` letters are delivered or given up; false when a shutdown has no patience left.
+fn settle(letters: &DeadLetters, offered: u64, drain: &CancellationToken) -> bool {
+    let step = Duration::from_millis(50);
+    let mut patience = LETTERS_PATIENCE;
+    while !letters.settle(offered, step) {
+        patience = if drain.is_cancelled() { patience.saturating_sub(step) } else { patience };
+        if patience.is_zero() {
+            tracing::warn!("dead letters are still on their way: what came after them will be read again");
+            return false;
+        }
+    }
+    true
+}
+
+/// What one record does.
+fn take(
+    record: &Record<'_>,
+    topic: &Arc<str>,
+    writer: &mut dyn StateBackend,
+    dead_letters: &DeadLetters,
+    config: &ConsumerConfig,
+    shared: &Shared,
+    tally: &mut Tally,
+) -> Result<(), StoreError> {
+    let Record { partition, offset, .. } = *record;
+    match view_event_on_time(record, config.ahead_at_most_ms) {
+        Ok(event) => {
+            let event = event.view();
+            let outcome = writer.apply(partition, offset, &event)?;
+            if !record.headers.is_empty() && tracing::enabled!(tracing::Level::DEBUG) {
+                let trace = TraceContext::of(record);
+                let (trace_id, parent_id) = (trace.map(|at| at.trace_id), trace.map(|at| at.parent_id));
+                tracing::debug!(trace_id, parent_id, event.event_id, partition, offset, ?outcome, "event");
+            }
+            tally.note(outcome);
+        }
+        Err(reject) => {
+            *shared.slow().rejected.entry(reject.stage.as_str()).or_default() += 1;
+            dead_letters.offer(&Place { topic: topic.clone(), partition, offset }, record, &reject);
+            writer.skip(partition, offset);
+        }
+    }
+    Ok(())
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn note(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Applied => self.applied += 1,
+            Outcome::SessionOnly => self.session_only += 1,
+            Outcome::Late => self.late += 1,
+            Outcome::Duplicate => self.duplicates += 1,
+            Outcome::Behind => {}
+        }
+    }
+
+    fn add_to(&self, shared: &Shared) {
+        shared.applied.fetch_add(self.applied, Relaxed);
+        shared.session_only.fetch_add(self.session_only, Relaxed);
+        shared.late.fetch_add(self.late, Relaxed);
+        shared.duplicates.fetch_add(self.duplicates, Relaxed);
+    }
+}
