@@ -59,6 +59,8 @@ fn graph(criterion: &mut Criterion) {
     let vectors = Generator::Easy.draw(3, 20_000, 500, DIM);
     for search in [100, 200, 400] {
         let mut config = IndexConfig { scan_below: 1, ..IndexConfig::default() };
+        config.graph.from_items = 0;
+        config.graph.from_items = 0;
         (config.graph.neighbours, config.graph.construction, config.graph.search) = (16, 100, search);
         let walk = build(&vectors, config).snapshot().by(Way::Graph);
         let mut i = 0;

@@ -215,6 +215,7 @@ fn graphs(
     let (ef, peer_recall) = reached;
 
     let mut config = IndexConfig { scan_below: 1, ..IndexConfig::default() };
+    config.graph.from_items = 0;
     config.graph.neighbours = neighbours;
     config.graph.construction = construction;
     config.graph.search = ef;

@@ -14,7 +14,7 @@ pub enum IndexError {
         /// The key, as written in the configuration.
         parameter: &'static str,
         /// What was asked for.
-        value: u64,
+        value: String,
         /// What is allowed.
         rule: &'static str,
     },

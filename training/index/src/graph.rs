@@ -10,18 +10,23 @@
 //! which brings them all to the norm of the longest (Bachrach et al., 2014): then the nearest by angle is the largest by
 //! inner product. Unit vectors go in as they are.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use hnsw_rs::prelude::{Distance, Hnsw};
 
+use crate::buffer::Buffer;
 use crate::kernels::{Kernels, prefetch};
+use crate::mask::Mask;
 use crate::rows::{Codes, Query, Rows};
-use crate::{GraphConfig, IndexError};
+use crate::{GraphConfig, IndexConfig, IndexError};
 
 /// Layers above this many are not made: at 4 links a node, fewer than one in 10⁹ reaches them.
 const MAX_LAYERS: usize = 16;
+/// What hnsw_rs takes for each item while it builds, beside the vector.
+const BUILD_BYTES: u64 = 3_000;
 /// Rows inserted one after another before threads join in: threads that start on an empty graph cannot see each other's
 /// rows, and leave islands.
 const FIRST_SERIAL: usize = 1_000;
@@ -40,16 +45,16 @@ pub(crate) struct Graph {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layer {
     /// The rows on it, ascending; all rows where empty.
-    pub(crate) rows: Vec<u32>,
+    pub(crate) rows: Buffer<u32>,
     pub(crate) stride: usize,
-    pub(crate) links: Vec<u32>,
+    pub(crate) links: Buffer<u32>,
 }
 
 // === impl Layer ===
 
 impl Layer {
     fn new(rows: Vec<u32>, count: usize, most: usize) -> Self {
-        Self { rows, stride: most + 1, links: vec![0; count * (most + 1)] }
+        Self { rows: rows.into(), stride: most + 1, links: vec![0; count * (most + 1)].into() }
     }
 
     fn place(&self, row: u32) -> Option<usize> {
@@ -65,7 +70,7 @@ impl Layer {
 
     fn add(&mut self, row: u32, to: u32) {
         let Some(place) = self.place(row) else { return };
-        let node = &mut self.links[place * self.stride..][..self.stride];
+        let node = &mut self.links.owned_mut()[place * self.stride..][..self.stride];
         let count = node[0] as usize;
         if count + 1 < node.len() && to != row && !node[1..=count].contains(&to) {
             node[count + 1] = to;
@@ -74,6 +79,9 @@ impl Layer {
     }
 
     fn check(&self, rows: usize) -> Result<(), String> {
+        if self.stride == 0 {
+            return Err("a layer's rows have no room for links".into());
+        }
         if !self.rows.is_sorted_by(|a, b| a < b) || self.rows.last().is_some_and(|&row| row as usize >= rows)
         {
             return Err("a layer's rows are out of order or out of range".into());
@@ -95,12 +103,29 @@ impl Layer {
 // === impl Graph ===
 
 impl Graph {
+    pub(crate) fn bytes(&self) -> usize {
+        let layers = self.upper.iter().chain([&self.lowest]);
+        layers.map(|layer| size_of_val(&*layer.rows) + size_of_val(&*layer.links)).sum()
+    }
+
     /// Whether every link of a graph over `rows` rows leads somewhere.
     pub(crate) fn check(&self, rows: usize) -> Result<(), String> {
         if self.entry as usize >= rows {
             return Err(format!("the graph begins at row {} of {rows}", self.entry));
         }
         self.upper.iter().chain([&self.lowest]).try_for_each(|layer| layer.check(rows))
+    }
+
+    /// Why a graph of that many items is not built, where it is not.
+    pub(crate) fn refusal(items: usize, dim: usize, config: &IndexConfig) -> Option<String> {
+        let needed = items as u64 * (BUILD_BYTES + 4 * dim as u64);
+        let (needed_mib, limit_mib) = (needed >> 20, config.build_memory >> 20);
+        (needed > config.build_memory).then(|| {
+            format!(
+                "a graph over {items} items takes some {needed_mib} MiB while it is built, index.build_memory allows \
+                 {limit_mib} MiB: partitions and scans serve without"
+            )
+        })
     }
 
     pub(crate) fn build(rows: &Rows, config: &GraphConfig, kernels: Kernels) -> Result<Self, IndexError> {
@@ -170,13 +195,13 @@ impl Distance<f32> for Angle {
 }
 
 /// The vectors, padded, with one more number each that brings them to the norm of the longest; and that norm.
-fn equal_norms(rows: &Rows) -> (Vec<f32>, f32) {
+fn equal_norms(rows: &Rows) -> (Cow<'_, [f32]>, f32) {
     let squares: Vec<f32> =
         (0..rows.len()).map(|row| rows.vector(row).iter().map(|x| x * x).sum::<f32>()).collect();
     let largest = squares.iter().fold(0.0f32, |largest, &square| largest.max(square));
     let radius = largest.sqrt();
     if squares.iter().all(|&square| square >= largest * 0.999) {
-        return (rows.vectors.clone(), radius);
+        return (Cow::Borrowed(&rows.vectors), radius);
     }
     let width = crate::rows::width(rows.dim + 1);
     let mut padded = vec![0.0; rows.len() * width];
@@ -184,7 +209,7 @@ fn equal_norms(rows: &Rows) -> (Vec<f32>, f32) {
         out[..rows.dim].copy_from_slice(rows.vector(row));
         out[rows.dim] = (largest - squares[row]).max(0.0).sqrt();
     }
-    (padded, radius)
+    (padded.into(), radius)
 }
 
 // === the walk ===
@@ -246,7 +271,7 @@ impl Walk {
     fn score(
         &mut self,
         query: &Query,
-        codes: &Codes,
+        codes: Codes<'_>,
         kernels: Kernels,
         mut visit: impl FnMut(&mut Walk, Near),
     ) {
@@ -267,13 +292,13 @@ impl Graph {
     pub(crate) fn search(
         &self,
         query: &Query,
-        codes: &Codes,
+        codes: Codes<'_>,
         ef: usize,
-        mask: Option<&[u64]>,
+        mask: Mask<'_>,
         kernels: Kernels,
     ) -> Vec<u32> {
         WALK.with_borrow_mut(|walk| {
-            walk.begin(codes.len());
+            walk.begin(codes.scales.len());
             let mut at = Near { score: f32::NEG_INFINITY, row: self.entry };
             walk.fresh.push(at.row);
             walk.score(query, codes, kernels, |_, near| at = near);
@@ -287,7 +312,7 @@ impl Graph {
                     }
                 }
             }
-            let allowed = |row: u32| mask.is_none_or(|words| words[row as usize / 64] >> (row % 64) & 1 == 1);
+            let allowed = |row: u32| mask.has(row as usize);
             walk.meet(at.row);
             walk.open.push(at);
             if allowed(at.row) {

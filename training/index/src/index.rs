@@ -4,17 +4,17 @@
 //! snapshot before, and swaps one pointer: whoever asks next sees it. Writers take turns.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::graph::Graph;
+use crate::build::{Built, Source};
 use crate::kernels::Kernels;
-use crate::live::{LabelMap, Live};
-use crate::rows::{Codes, MAX_DIM, Rows, pad, unfit};
-use crate::snapshot::{Alive, Base, State, all, bits};
-use crate::{Allowed, Hit, IndexConfig, IndexError, Plan, Retriever, Snapshot, Way, file};
+use crate::live::Live;
+use crate::mask::{all, bits};
+use crate::rows::{MAX_DIM, Rows, pad, unfit};
+use crate::snapshot::{Alive, Base, State};
+use crate::{Allowed, Calibration, Hit, IndexConfig, IndexError, Plan, Retriever, Snapshot, file};
 
 /// Most rows of a base, so that live rows can still be numbered in 32 bits.
 const MAX_ROWS: usize = 4_000_000_000;
@@ -48,7 +48,8 @@ pub enum Compaction {
 }
 
 impl Index {
-    /// Builds an index of `labels.len()` vectors of `dim` numbers (`vectors`: row-major, `labels × dim`).
+    /// Builds an index of `labels.len()` vectors of `dim` numbers (`vectors`: row-major, `labels × dim`), and measures
+    /// its ways on blends of its items; see [`calibrate`](Self::calibrate).
     ///
     /// # Errors
     /// Any parameter out of range, a shape that does not fit, a number that is not finite, a label given twice.
@@ -60,7 +61,7 @@ impl Index {
     ) -> Result<Self, IndexError> {
         config.validate()?;
         if !(1..=MAX_DIM).contains(&dim) {
-            return Err(IndexError::Config { parameter: "dim", value: dim as u64, rule: "1 to 4,096" });
+            return Err(IndexError::Config { parameter: "dim", value: dim.to_string(), rule: "1 to 4,096" });
         }
         if labels.len() > MAX_ROWS {
             return Err(IndexError::TooMany(labels.len()));
@@ -70,13 +71,17 @@ impl Index {
         }
         check_values(labels, vectors, dim)?;
         let kernels = Kernels::new(config.simd)?;
-        let rows = Rows::of(dim, labels.to_vec(), pad(vectors.into(), dim));
-        Ok(Self::of(Base::build(rows, Arc::new(config.clone()), kernels)?))
+        let source = Source { labels: labels.to_vec(), vectors: pad(vectors.into(), dim), dim, known: None };
+        let Built { base, plan, .. } = Base::build(source, Arc::new(config.clone()), kernels)?;
+        let index = Self::of(base, plan);
+        index.calibrate(&[])?;
+        Ok(index)
     }
 
-    pub(crate) fn of(base: Base) -> Self {
+    pub(crate) fn of(base: Base, plan: Plan) -> Self {
         let config = Arc::clone(&base.config);
-        let state = State { base: Arc::new(base), alive: Alive::default(), live: Live::new() };
+        let (base, plan) = (Arc::new(base), Arc::new(plan));
+        let state = State { base, plan, alive: Alive::default(), live: Live::new() };
         Self {
             current: ArcSwap::from_pointee(state),
             writing: Mutex::default(),
@@ -90,7 +95,13 @@ impl Index {
     /// # Errors
     /// [`IndexError::Io`], or [`IndexError::Corrupt`] with the reason.
     pub fn load(dir: &Path) -> Result<Self, IndexError> {
-        file::read(dir).map(Self::of)
+        let (base, plan) = file::read(dir)?;
+        let measured = plan.calibration.is_some();
+        let index = Self::of(base, plan);
+        if !measured {
+            index.calibrate(&[])?;
+        }
+        Ok(index)
     }
 
     /// Writes the index as `dir/index.bin` (temporary name, then rename), compacting it first where it has changed.
@@ -100,7 +111,32 @@ impl Index {
     pub fn save(&self, dir: &Path) -> Result<(), IndexError> {
         let _one = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
         self.rebuild()?;
-        file::write(dir, &self.current.load().base)
+        let state = self.current.load();
+        file::write(dir, &state.base, &state.plan)
+    }
+
+    /// Measures what each way costs and finds, on vectors of users who were held out of training (`users`: row-major,
+    /// whole rows of [`dim`](Self::dim)) or, where there are none, on blends of the index's own items. From then on
+    /// queries are planned by it; [`save`](Self::save) stores it. An index without approximate ways needs none, and stays
+    /// without.
+    ///
+    /// # Errors
+    /// [`IndexError::Dimension`] or [`IndexError::QueryValue`] of `users`: the plan stays.
+    pub fn calibrate(&self, users: &[f32]) -> Result<Option<Arc<Calibration>>, IndexError> {
+        let state = self.current.load_full();
+        if state.base.partitions.is_none() && state.base.graph.is_none() {
+            return Ok(None);
+        }
+        let IndexConfig { recall_target, seed, .. } = *self.config;
+        let calibration = Arc::new(Calibration::measure(&state, users, recall_target, seed)?);
+        let _turn = self.turn();
+        let mut now = State::clone(&self.current.load());
+        if now.base.generation == state.base.generation {
+            let plan = Plan { calibration: Some(Arc::clone(&calibration)), ..Plan::clone(&now.plan) };
+            now.plan = Arc::new(plan);
+            self.current.store(Arc::new(now));
+        }
+        Ok(Some(calibration))
     }
 
     /// The present view: take one per request, and search and filter on that.
@@ -126,7 +162,7 @@ impl Index {
         k: usize,
         allowed: &Allowed<'_>,
     ) -> Result<Vec<Hit>, IndexError> {
-        self.snapshot().by(Way::Scan).retrieve(query, k, allowed)
+        self.snapshot().search_exact(query, k, allowed)
     }
 
     /// Adds a vector, or replaces the label's. The next query sees it.
@@ -205,7 +241,7 @@ impl Index {
 
     /// How queries go at present.
     pub fn plan(&self) -> Plan {
-        self.current.load().plan()
+        Plan::clone(&self.current.load().plan)
     }
 
     /// The configuration it was built with.
@@ -253,14 +289,28 @@ impl Index {
         let Rows { dim, width, .. } = before.base.rows;
         let mut labels = Vec::with_capacity(before.len());
         let mut vectors = Vec::with_capacity(before.len() * width);
+        // What is known already: the partition of each row that comes from the base.
+        let mut known = Vec::new();
         for (from, alive) in before.segments() {
             for row in bits(&alive) {
                 labels.push(from.labels[row]);
                 vectors.extend_from_slice(from.padded(row));
             }
         }
-        let rows = Rows::of(dim, labels, vectors);
-        let base = Base::build(rows, Arc::clone(&self.config), before.base.kernels)?;
+        if let Some(partitions) = &before.base.partitions {
+            known = partitions.of_rows(before.base.rows.len());
+            let mut row = 0;
+            known.retain(|_| {
+                row += 1;
+                before.alive.is_alive(row - 1)
+            });
+        }
+        let known = before.base.partitions.as_ref().map(|partitions| (partitions, known));
+        let source = Source { labels, vectors, dim, known };
+        let Built { base, plan, inverse } =
+            Base::build(source, Arc::clone(&self.config), before.base.kernels)?;
+        let base = Arc::new(base);
+        let plan = Arc::new(self.carry_over(&before.plan, plan, &base)?);
 
         let _turn = self.turn();
         let now = self.current.load_full();
@@ -270,6 +320,7 @@ impl Index {
             for (then, now) in then.iter().zip(&*now) {
                 for bit in bits(&[then & !now]) {
                     let row = passed + (then & ((1 << bit) - 1)).count_ones() as usize;
+                    let row = inverse.as_ref().map_or(row, |inverse| inverse[row] as usize);
                     alive.kill(row, base.rows.len());
                 }
                 passed += then.count_ones() as usize;
@@ -277,8 +328,30 @@ impl Index {
         }
         let live = now.live.since(before.live.chunks.len());
         let done = Compaction::Done { items: base.rows.len(), pending: live.len() };
-        self.current.store(Arc::new(State { base: Arc::new(base), alive, live }));
+        self.current.store(Arc::new(State { base, plan, alive, live }));
         Ok(done)
+    }
+
+    /// What was measured of the former base holds for the next one too, as long as that is cut the same way and not of
+    /// another size; otherwise it is measured again, on blends.
+    fn carry_over(&self, before: &Plan, plan: Plan, base: &Arc<Base>) -> Result<Plan, IndexError> {
+        let alike = |measured: &&Arc<Calibration>| {
+            let (items, then) = (base.rows.len(), measured.items);
+            (before.partitions, before.graph) == (plan.partitions, plan.graph)
+                && items < then + then / 2
+                && then < items + items / 2
+        };
+        let calibration = match before.calibration.as_ref().filter(alike) {
+            Some(calibration) => Some(Arc::clone(calibration)),
+            None if base.partitions.is_none() && base.graph.is_none() => None,
+            None => {
+                let IndexConfig { recall_target, seed, .. } = *self.config;
+                let (base, plan) = (Arc::clone(base), Arc::new(plan.clone()));
+                let state = State { base, plan, alive: Alive::default(), live: Live::new() };
+                Some(Arc::new(Calibration::measure(&state, &[], recall_target, seed)?))
+            }
+        };
+        Ok(Plan { calibration, ..plan })
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -317,34 +390,5 @@ impl State {
         };
         let live = self.live.chunks.iter().map(|chunk| (&*chunk.rows, chunk.alive[..].into()));
         std::iter::once((&self.base.rows, base)).chain(live)
-    }
-}
-
-impl Base {
-    pub(crate) fn build(rows: Rows, config: Arc<IndexConfig>, kernels: Kernels) -> Result<Self, IndexError> {
-        let graph = match rows.len() >= config.scan_below.max(1) {
-            true => Some(Graph::build(&rows, &config.graph, kernels)?),
-            false => None,
-        };
-        Self::of(rows, graph, config, kernels)
-    }
-
-    /// # Errors
-    /// [`IndexError::DuplicateLabel`].
-    pub(crate) fn of(
-        rows: Rows,
-        graph: Option<Graph>,
-        config: Arc<IndexConfig>,
-        kernels: Kernels,
-    ) -> Result<Self, IndexError> {
-        static GENERATIONS: AtomicU64 = AtomicU64::new(1);
-        let mut places = LabelMap::with_capacity_and_hasher(rows.len(), Default::default());
-        for (row, &label) in rows.labels.iter().enumerate() {
-            if let Some(first) = places.insert(label, row as u32) {
-                return Err(IndexError::DuplicateLabel { label, first: first as usize, second: row });
-            }
-        }
-        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { generation, codes: Codes::of(&rows), rows, places, graph, config, kernels })
     }
 }

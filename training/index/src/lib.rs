@@ -1,16 +1,20 @@
-//! Retrieval: the k nearest allowed items to a vector, by exact scan or HNSW, with changes visible to the next query.
+//! Retrieval: the k nearest allowed items to a vector, exactly or with a measured recall, with changes visible to the next
+//! query.
 //!
 //! ```text
-//! labels, vectors ──► Index::build ──► base segment (f32 rows · 8-bit blocks · graph, if large) ──┐
-//! upsert, delete  ──► live segment (chunks of 256 rows) · bits of rows that were replaced ────────┼──► Snapshot
-//!                                                                                                 │
-//! query, k, Allowed ──► filter → bitmap ──► plan ──► scan │ survivors │ graph ──► f32 re-scoring ◄─┘ ──► hits
+//! labels, vectors ──► Index::build ──► base segment: rows in the order of their partitions (f32 · 8-bit blocks)
+//!                                      · HNSW graph, if very large · calibration ────────────────┐
+//! upsert, delete  ──► live segment (chunks of 256 rows) · bits of rows that were replaced ───────┼──► Snapshot
+//!                                                                                                │
+//! query, k, Allowed ──► filter → bitmap ──► plan ──► scan │ survivors │ partitions │ graph ──► f32 re-scoring ──► hits
 //! ```
 //!
 //! - [`Index`] changes; a [`Snapshot`] of it does not, and readers never wait for writers. A request takes one snapshot.
 //! - [`Retriever`] is the seam that both sides of retrieval agree on, with one contract suite.
 //! - [`Allowed`] and [`Selection`] are the filters.
-//! - [`Plan`] chooses the [`Way`] of a query. All but the graph give the exact answer, the same on every machine.
+//! - [`Plan`] chooses the [`Route`] of a query by what a [`Calibration`] measured: the cheapest that reaches the recall
+//!   target. All but partitions and graph give the exact answer, the same on every machine.
+//!   [`Snapshot::answer`] says which was taken, and [`Snapshot::search_exact`] answers exactly beside it.
 //!
 //! The index takes vectors under 64-bit labels and knows nothing of where they come from.
 //!
@@ -28,6 +32,10 @@
 //! ```
 
 mod allowed;
+mod buffer;
+mod build;
+mod calibration;
+mod cluster;
 mod config;
 mod error;
 mod file;
@@ -35,6 +43,9 @@ mod graph;
 mod index;
 mod kernels;
 mod live;
+mod mask;
+mod partitions;
+mod places;
 mod plan;
 mod retriever;
 mod rows;
@@ -44,11 +55,12 @@ mod snapshot;
 mod top;
 
 pub use allowed::{Allowed, Selection};
+pub use calibration::{Attempt, Calibration, QuerySource};
 pub use config::{GraphConfig, IndexConfig};
 pub use error::IndexError;
 pub use file::FILE_NAME;
 pub use index::{Compaction, Index};
-pub use plan::{Plan, Way};
+pub use plan::{Plan, Route, Way};
 pub use retriever::{Hit, Retriever};
 pub use simd::Simd;
-pub use snapshot::Snapshot;
+pub use snapshot::{Answer, Snapshot};

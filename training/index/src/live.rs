@@ -13,7 +13,7 @@ use crate::rows::Rows;
 pub(crate) const CHUNK: usize = 256;
 
 /// Where labels stand.
-pub(crate) type LabelMap = HashMap<u64, u32, BuildHasherDefault<LabelHasher>>;
+type LabelMap = HashMap<u64, u32, BuildHasherDefault<LabelHasher>>;
 
 /// Labels are hashes already, or small numbers: one multiplication spreads either.
 #[derive(Default)]
@@ -31,9 +31,15 @@ impl Hasher for LabelHasher {
     }
 
     fn write_u64(&mut self, label: u64) {
-        let product = u128::from(label ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93_u128;
-        self.0 = (product as u64) ^ (product >> 64) as u64;
+        self.0 = spread(label);
     }
+}
+
+/// One multiplication, both halves of the product folded together.
+#[inline]
+pub(crate) fn spread(label: u64) -> u64 {
+    let product = u128::from(label ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93_u128;
+    (product as u64) ^ (product >> 64) as u64
 }
 
 /// Rows upserted since the base was built.

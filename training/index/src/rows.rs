@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use crate::IndexError;
+use crate::buffer::Buffer;
 
 /// Rows in a block: the 32-bit lanes of a 512-bit register.
 pub(crate) const BLOCK: usize = 16;
@@ -35,9 +36,9 @@ pub(crate) fn width(dim: usize) -> usize {
 pub(crate) struct Rows {
     pub(crate) dim: usize,
     pub(crate) width: usize,
-    pub(crate) labels: Vec<u64>,
+    pub(crate) labels: Buffer<u64>,
     /// Row-major, `rows × width`.
-    pub(crate) vectors: Vec<f32>,
+    pub(crate) vectors: Buffer<f32>,
     pub(crate) blocks: Blocks,
 }
 
@@ -45,20 +46,21 @@ pub(crate) struct Rows {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Blocks {
     /// `blocks × width × 16` bytes.
-    pub(crate) codes: Vec<u8>,
+    pub(crate) codes: Buffer<u8>,
     /// One per row, zero in the last block's empty places.
-    pub(crate) scales: Vec<f32>,
+    pub(crate) scales: Buffer<f32>,
     /// Largest norm of what quantisation took from a row.
-    error: f32,
+    pub(crate) error: f32,
     /// Largest norm of a row, quantised or not.
-    norm: f32,
+    pub(crate) norm: f32,
 }
 
 /// The same codes row by row, for those who come to rows in no order: of 64 numbers, one cache line a row.
-pub(crate) struct Codes {
-    width: usize,
-    codes: Vec<u8>,
-    scales: Vec<f32>,
+#[derive(Clone, Copy)]
+pub(crate) struct Codes<'a> {
+    pub(crate) width: usize,
+    pub(crate) codes: &'a [u8],
+    pub(crate) scales: &'a [f32],
 }
 
 /// A query, padded and quantised.
@@ -72,7 +74,7 @@ pub(crate) struct Query {
     pub(crate) scale: f32,
     /// −128 Σ codes: takes back what [`OFFSET`] adds to a dot product.
     pub(crate) correction: i32,
-    norm: f32,
+    pub(crate) norm: f32,
     /// Norm of what quantisation took.
     error: f32,
 }
@@ -97,7 +99,8 @@ impl Rows {
                 largest
             })
             .reduce(|| (0.0, 0.0), larger);
-        Self { dim, width, labels, vectors, blocks: Blocks { codes, scales, error, norm } }
+        let blocks = Blocks { codes: codes.into(), scales: scales.into(), error, norm };
+        Self { dim, width, labels: labels.into(), vectors: vectors.into(), blocks }
     }
 
     pub(crate) fn with_capacity(dim: usize, rows: usize) -> Self {
@@ -105,11 +108,11 @@ impl Rows {
         Self {
             dim,
             width,
-            labels: Vec::with_capacity(rows),
-            vectors: Vec::with_capacity(rows * width),
+            labels: Vec::with_capacity(rows).into(),
+            vectors: Vec::with_capacity(rows * width).into(),
             blocks: Blocks {
-                codes: Vec::with_capacity(rows.div_ceil(BLOCK) * BLOCK * width),
-                scales: Vec::with_capacity(rows.next_multiple_of(BLOCK)),
+                codes: Vec::with_capacity(rows.div_ceil(BLOCK) * BLOCK * width).into(),
+                scales: Vec::with_capacity(rows.next_multiple_of(BLOCK)).into(),
                 ..Blocks::default()
             },
         }
@@ -118,9 +121,10 @@ impl Rows {
     /// Appends a row of `dim` finite numbers.
     pub(crate) fn push(&mut self, label: u64, vector: &[f32]) {
         let row = self.labels.len();
-        self.labels.push(label);
-        self.vectors.extend_from_slice(vector);
-        self.vectors.resize((row + 1) * self.width, 0.0);
+        self.labels.owned_mut().push(label);
+        let vectors = self.vectors.owned_mut();
+        vectors.extend_from_slice(vector);
+        vectors.resize((row + 1) * self.width, 0.0);
         self.blocks.push(row, &self.vectors[row * self.width..]);
     }
 
@@ -142,12 +146,13 @@ impl Rows {
 impl Blocks {
     fn push(&mut self, row: usize, padded: &[f32]) {
         let (block, lane) = (row / BLOCK, row % BLOCK);
+        let (codes, scales) = (self.codes.owned_mut(), self.scales.owned_mut());
         if lane == 0 {
-            self.codes.resize((block + 1) * BLOCK * padded.len(), OFFSET);
-            self.scales.resize((block + 1) * BLOCK, 0.0);
+            codes.resize((block + 1) * BLOCK * padded.len(), OFFSET);
+            scales.resize((block + 1) * BLOCK, 0.0);
         }
-        let (scale, error, norm) = encode(padded, lane, &mut self.codes[block * BLOCK * padded.len()..]);
-        self.scales[row] = scale;
+        let (scale, error, norm) = encode(padded, lane, &mut codes[block * BLOCK * padded.len()..]);
+        scales[row] = scale;
         (self.error, self.norm) = larger((self.error, self.norm), (error, norm));
     }
 
@@ -159,23 +164,22 @@ impl Blocks {
     }
 }
 
-impl Codes {
-    pub(crate) fn of(rows: &Rows) -> Self {
-        let Rows { width, blocks, .. } = rows;
-        let mut codes = vec![0; rows.len() * width];
-        for (row, out) in codes.chunks_exact_mut(*width).enumerate() {
-            let lane = &blocks.codes[row / BLOCK * BLOCK * width + row % BLOCK * 4..];
-            for (four, group) in out.chunks_exact_mut(4).zip(lane.chunks(4 * BLOCK)) {
-                four.copy_from_slice(&group[..4]);
+/// The codes of a block's rows, row after row.
+pub(crate) fn by_row(rows: &Rows) -> Vec<u8> {
+    let Rows { width, blocks, .. } = rows;
+    let mut codes = vec![0; rows.len() * width];
+    let blocks = blocks.codes.par_chunks(BLOCK * width);
+    codes.par_chunks_mut(BLOCK * width).zip(blocks).for_each(|(codes, block)| {
+        for (lane, out) in codes.chunks_exact_mut(*width).enumerate() {
+            for (four, group) in out.chunks_exact_mut(4).zip(block.chunks_exact(4 * BLOCK)) {
+                four.copy_from_slice(&group[4 * lane..][..4]);
             }
         }
-        Self { width: *width, codes, scales: blocks.scales[..rows.len()].to_vec() }
-    }
+    });
+    codes
+}
 
-    pub(crate) fn len(&self) -> usize {
-        self.scales.len()
-    }
-
+impl Codes<'_> {
     /// The codes of a row, each with [`OFFSET`] added.
     #[inline(always)]
     pub(crate) fn row(&self, row: u32) -> &[u8] {
@@ -198,13 +202,19 @@ impl Query {
         if let Some((position, value)) = unfit(query) {
             return Err(IndexError::QueryValue { position, value });
         }
-        let mut vector = query.to_vec();
+        let mut vector = Vec::with_capacity(width(dim));
+        vector.extend_from_slice(query);
         vector.resize(width(dim), 0.0);
+        Ok(Self::of_padded(vector))
+    }
+
+    /// A finite vector, padded already.
+    pub(crate) fn of_padded(vector: Vec<f32>) -> Self {
         let scale = scale_of(&vector);
         let inverse = inverse_of(scale);
         let codes: Vec<i8> = vector.iter().map(|&x| code_of(x, inverse) as i8).collect();
         let error = vector.iter().zip(&codes).map(|(x, &c)| (x - f32::from(c) * scale).powi(2)).sum::<f32>();
-        Ok(Self {
+        Self {
             words: codes.as_chunks::<4>().0.iter().map(|c| i32::from_le_bytes(c.map(|c| c as u8))).collect(),
             correction: -i32::from(OFFSET) * codes.iter().map(|&c| i32::from(c)).sum::<i32>(),
             norm: norm(&vector),
@@ -212,7 +222,7 @@ impl Query {
             scale,
             codes,
             vector,
-        })
+        }
     }
 }
 
@@ -299,10 +309,10 @@ mod tests {
             let query: Vec<f32> = seed[..dim].iter().map(|(_, q)| q * 10f32.powi(scales.1)).collect();
             let rows = Rows::of(dim, vec![7], pad((&vector[..]).into(), dim));
             let query = Query::new(&query, dim).unwrap();
-            let codes = Codes::of(&rows);
-            let dot: i32 = codes.row(0).iter().zip(&query.codes)
+            let codes = by_row(&rows);
+            let dot: i32 = codes.iter().zip(&query.codes)
                 .map(|(&x, &q)| (i32::from(x) - i32::from(OFFSET)) * i32::from(q)).sum();
-            let approximate = f64::from(dot as f32 * (codes.scale(0) * query.scale));
+            let approximate = f64::from(dot as f32 * (rows.blocks.scales[0] * query.scale));
             let exact: f64 = vector.iter().zip(&query.vector).map(|(&x, &q)| f64::from(x) * f64::from(q)).sum();
             let bound = f64::from(rows.blocks.error_bound(&query));
             prop_assert!((exact - approximate).abs() <= bound, "{exact} {approximate} ± {bound}");

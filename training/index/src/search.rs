@@ -7,24 +7,38 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use crate::kernels::Scan;
+use crate::kernels::{Scan, Sink, prefetch};
 use crate::live::CHUNK;
-use crate::rows::{Query, Rows};
-use crate::snapshot::{Base, State, all, bits};
+use crate::mask::{Mask, all};
+use crate::rows::{BLOCK, Query, Rows, pad};
+use crate::snapshot::{Base, State};
 use crate::top::{Best, Candidates};
-use crate::{Allowed, Hit, IndexError, Way};
+use crate::{Allowed, Answer, Hit, IndexError, Route, Way};
 
 /// Rows scored at a time.
 const BATCH: usize = 64;
+/// Up to so many unwanted labels are left out of the answer when it is there; more are taken out of the bitmap.
+const FEW_UNWANTED: usize = 256;
+/// In partitions, rows are scored one by one where a filter lets through fewer than one in this many.
+const SPARSE: usize = 7;
+/// The bytes of a partition that are asked for while the one before is scanned.
+const PREFETCH: usize = 2048;
+/// Quantised scores are off by a small part of what they could be at worst. The exact ways allow for the worst; in
+/// partitions, where rows are missed anyway, this part of it.
+const USUAL_ERROR: f32 = 0.35;
 
 /// A filter, resolved against one state.
-struct Filter<'a> {
-    /// Bits of the base rows that may be returned; all rows where there are none.
-    mask: Option<Cow<'a, [u64]>>,
+pub(crate) struct Filter<'a> {
+    /// Bits of the base rows that it lets through; all rows where there are none.
+    selected: Option<Cow<'a, [u64]>>,
+    /// Bits of the base rows that are alive.
+    alive: Option<&'a [u64]>,
     /// Base rows that may be returned, or somewhat more.
-    survivors: usize,
+    pub(crate) survivors: usize,
     /// Labels that are not wanted, ascending.
-    except: Vec<u64>,
+    unwanted: Vec<u64>,
+    /// Whether the bitmap knows that.
+    few_unwanted: bool,
     /// What live labels must satisfy.
     predicate: Option<&'a (dyn Fn(u64) -> bool + Send + Sync)>,
 }
@@ -34,8 +48,9 @@ struct Search<'a> {
     state: &'a State,
     query: &'a Query,
     filter: &'a Filter<'a>,
+    /// Hits that are looked for: those that were asked for, and as many as may not be wanted.
     k: usize,
-    way: Way,
+    route: Route,
     /// Rows that could be among the best by their approximate scores: base rows by their number, live rows from
     /// [`Search::live_first`] on, a chunk's worth of numbers for each chunk.
     candidates: Candidates,
@@ -48,10 +63,10 @@ impl State {
         query: &[f32],
         k: usize,
         allowed: &Allowed<'_>,
-        way: Option<Way>,
-    ) -> Result<Vec<Hit>, IndexError> {
+        route: Option<Route>,
+    ) -> Result<Answer, IndexError> {
         let query = Query::new(query, self.base.rows.dim)?;
-        Ok(self.answer(&query, k, allowed, &Filter::resolve(self, allowed), way))
+        Ok(self.answer(&query, k, allowed, &Filter::resolve(self, allowed), route))
     }
 
     pub(crate) fn search_batch(
@@ -59,12 +74,18 @@ impl State {
         queries: &[f32],
         k: usize,
         allowed: &Allowed<'_>,
-        way: Option<Way>,
+        route: Option<Route>,
     ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let dim = self.base.rows.dim;
         let filter = Filter::resolve(self, allowed);
-        let answer = |query| Ok(self.answer(&Query::new(query, dim)?, k, allowed, &filter, way));
+        let answer = |query| Ok(self.answer(&Query::new(query, dim)?, k, allowed, &filter, route).hits);
         queries.par_chunks(dim).map(answer).collect()
+    }
+
+    /// The answer to a query that is known to be finite.
+    pub(crate) fn by_route(&self, query: &[f32], k: usize, filter: &Filter<'_>, route: Route) -> Vec<Hit> {
+        let query = Query::of_padded(pad(query.into(), self.base.rows.dim));
+        Search::new(self, &query, filter, k, route).run(k)
     }
 
     fn answer(
@@ -73,17 +94,20 @@ impl State {
         k: usize,
         allowed: &Allowed<'_>,
         filter: &Filter<'_>,
-        way: Option<Way>,
-    ) -> Vec<Hit> {
+        route: Option<Route>,
+    ) -> Answer {
         let k = k.min(self.len());
-        match allowed {
-            _ if k == 0 => Vec::new(),
-            Allowed::Labels(labels) => self.best_of(query, k, labels),
-            _ => {
-                let way = way.unwrap_or_else(|| self.plan().way(filter.survivors));
-                Search::new(self, query, filter, k, way).run()
-            }
+        let items = self.base.rows.len();
+        if let Allowed::Labels(labels) = allowed {
+            let hits = self.best_of(query, k, labels);
+            return Answer { hits, route: Way::Survivors.into(), survivors: labels.len(), items };
         }
+        let route = route.unwrap_or_else(|| self.plan.route(filter.survivors, k));
+        let hits = match k {
+            0 => Vec::new(),
+            _ => Search::new(self, query, filter, k, route).run(k),
+        };
+        Answer { hits, route, survivors: filter.survivors, items }
     }
 
     /// The best of a few labels.
@@ -94,7 +118,7 @@ impl State {
         let mut best = Best::new(k);
         for label in labels {
             if let Some((rows, row)) = self.find(label) {
-                best.offer(self.base.kernels.dot(&query.vector, rows.padded(row)), || label);
+                best.offer(self.base.kernels.dot(&query.vector, rows.padded(row)), || Some(label));
             }
         }
         best.finish()
@@ -104,14 +128,17 @@ impl State {
 // === impl Search ===
 
 impl<'a> Search<'a> {
-    fn new(state: &'a State, query: &'a Query, filter: &'a Filter<'a>, k: usize, way: Way) -> Self {
+    fn new(state: &'a State, query: &'a Query, filter: &'a Filter<'a>, k: usize, route: Route) -> Self {
         let bounds = state.live.chunks.iter().map(|chunk| chunk.rows.blocks.error_bound(query));
         let bound = bounds.fold(state.base.rows.blocks.error_bound(query), f32::max);
-        let candidates = Candidates::new(k, 2.0 * bound);
-        Self { state, query, filter, k, way, candidates, best: Best::new(k) }
+        let error = if route.way == Way::Partitions { USUAL_ERROR * bound } else { bound };
+        let looked_for = if filter.few_unwanted { k + filter.unwanted.len() } else { k };
+        let candidates = Candidates::new(looked_for, 2.0 * error);
+        Self { state, query, filter, k: looked_for, route, candidates, best: Best::new(k) }
     }
 
-    fn run(mut self) -> Vec<Hit> {
+    fn run(mut self, k: usize) -> Vec<Hit> {
+        debug_assert!(k <= self.k);
         self.base();
         self.live();
         self.score_candidates()
@@ -119,35 +146,50 @@ impl<'a> Search<'a> {
 
     /// Looks through the base, the planned way.
     fn base(&mut self) {
-        let Base { rows, codes, graph, kernels, config, .. } = &*self.state.base;
-        let mask = self.filter.mask.as_deref();
-        match (self.way, graph) {
-            (Way::Exhaustive, _) => match mask {
-                None => self.offer(rows, 0..rows.len()),
-                Some(words) => self.offer(rows, bits(words)),
-            },
-            (Way::Survivors, _) => {
-                let mut score = |batch: &[u32], scores: &mut [f32]| {
+        let Base { rows, graph, partitions, kernels, .. } = &*self.state.base;
+        let mask = self.filter.mask();
+        let codes = self.state.base.codes();
+        let everything = 0..rows.len();
+        match (self.route.way, graph, partitions) {
+            (Way::Exhaustive, ..) => self.offer(rows, mask.rows(everything)),
+            (Way::Survivors, ..) => {
+                let candidates = &mut self.candidates;
+                in_batches(mask.rows(everything), |batch, scores| {
                     kernels.code_dots(self.query, codes, batch, scores);
-                    for (&row, &score) in batch.iter().zip(&*scores) {
-                        if score >= self.candidates.threshold {
-                            self.candidates.push(score, row);
-                        }
-                    }
-                };
-                match mask {
-                    None => in_batches(0..rows.len(), &mut score),
-                    Some(words) => in_batches(bits(words), &mut score),
-                }
+                    candidates.push_all(scores, batch);
+                });
             }
-            (Way::Graph, Some(graph)) => {
-                let ef = config.graph.search.max(2 * self.k);
+            (Way::Graph, Some(graph), _) => {
+                let ef = self.route.effort.max(self.k);
                 let found = graph.search(self.query, codes, ef, mask, *kernels);
                 self.offer(rows, found.into_iter().map(|row| row as usize));
             }
-            (Way::Scan | Way::Graph, _) => {
-                let scan = Scan { blocks: &rows.blocks, rows: rows.len(), mask, query: self.query, first: 0 };
-                kernels.scan(&scan, &mut self.candidates, |_| true);
+            (Way::Partitions, _, Some(partitions)) => {
+                let sparse = self.filter.survivors.saturating_mul(SPARSE) < rows.len();
+                let candidates = &mut self.candidates;
+                let width = rows.width;
+                partitions.visit(self.query, self.route.effort, *kernels, |partition, next| {
+                    let range = partitions.rows(partition);
+                    if sparse {
+                        in_batches(mask.rows(range), |batch, scores| {
+                            kernels.code_dots(self.query, codes, batch, scores);
+                            candidates.push_all(scores, batch);
+                        });
+                        return;
+                    }
+                    if let Some(next) = next.map(|next| partitions.rows(next)) {
+                        let block = next.start / BLOCK * BLOCK * width;
+                        let bytes = (next.len() * width).min(PREFETCH);
+                        prefetch(rows.blocks.codes.get(block..block + bytes).unwrap_or_default());
+                    }
+                    let scan = Scan { blocks: &rows.blocks, rows: range, mask, query: self.query };
+                    kernels.scan(&scan, &mut Offer { candidates, first: 0, accept: |_| true });
+                });
+            }
+            (Way::Scan | Way::Graph | Way::Partitions, ..) => {
+                let scan = Scan { blocks: &rows.blocks, rows: everything, mask, query: self.query };
+                let candidates = &mut self.candidates;
+                kernels.scan(&scan, &mut Offer { candidates, first: 0, accept: |_| true });
             }
         }
     }
@@ -163,12 +205,13 @@ impl<'a> Search<'a> {
         for (chunk, first) in self.state.live.chunks.iter().zip((self.live_first()..).step_by(CHUNK)) {
             let rows = &chunk.rows;
             let accept = |row: usize| filter.accepts(rows.labels[row]);
-            if self.way == Way::Exhaustive {
+            if self.route.way == Way::Exhaustive {
                 self.offer(rows, chunk.alive_rows().filter(|&row| accept(row)));
             } else {
-                let (blocks, mask) = (&rows.blocks, Some(&chunk.alive[..]));
-                let scan = Scan { blocks, rows: rows.len(), mask, query: self.query, first };
-                self.state.base.kernels.scan(&scan, &mut self.candidates, accept);
+                let mask = Mask { selected: None, alive: Some(&chunk.alive) };
+                let scan = Scan { blocks: &rows.blocks, rows: 0..rows.len(), mask, query: self.query };
+                let candidates = &mut self.candidates;
+                self.state.base.kernels.scan(&scan, &mut Offer { candidates, first, accept });
             }
         }
     }
@@ -189,12 +232,42 @@ impl<'a> Search<'a> {
 
     /// Offers the f32 scores of some rows to the best.
     fn offer(&mut self, rows: &Rows, which: impl Iterator<Item = usize>) {
+        let (labels, vectors) = (&*rows.labels, &*rows.vectors);
         in_batches(which, |batch, scores| {
-            self.state.base.kernels.dots(&self.query.vector, &rows.vectors, batch, scores);
+            self.state.base.kernels.dots(&self.query.vector, vectors, batch, scores);
             for (&row, &score) in batch.iter().zip(&*scores) {
-                self.best.offer(score, || rows.labels[row as usize]);
+                self.best.offer(score, || {
+                    let label = labels[row as usize];
+                    self.filter.wants(label).then_some(label)
+                });
             }
         });
+    }
+}
+
+/// Pushes the rows that reach the threshold to the candidates.
+struct Offer<'a, F> {
+    candidates: &'a mut Candidates,
+    /// What row 0 is called there.
+    first: u32,
+    accept: F,
+}
+
+impl<F: Fn(usize) -> bool> Sink for Offer<'_, F> {
+    #[inline(always)]
+    fn threshold(&self) -> f32 {
+        self.candidates.threshold
+    }
+
+    #[inline(always)]
+    fn take(&mut self, first: usize, mut counting: u16, scores: &[f32; BLOCK]) {
+        while counting != 0 {
+            let lane = counting.trailing_zeros() as usize;
+            counting &= counting - 1;
+            if (self.accept)(first + lane) {
+                self.candidates.push(scores[lane], self.first + (first + lane) as u32);
+            }
+        }
     }
 }
 
@@ -219,44 +292,73 @@ fn in_batches(mut rows: impl Iterator<Item = usize>, mut score: impl FnMut(&[u32
 impl<'a> Filter<'a> {
     fn resolve(state: &'a State, allowed: &Allowed<'a>) -> Self {
         let rows = state.base.rows.len();
-        let alive = state.alive.words();
-        let (selection, except) = match *allowed {
+        let (selection, unwanted) = match *allowed {
             Allowed::All | Allowed::Labels(_) => (None, &[][..]),
             Allowed::Except(except) => (None, except),
             Allowed::Selected { selection, except } => (Some(selection), except),
         };
-        let mut mask = match (selection, alive) {
-            (None, alive) => alive.map(Cow::Borrowed),
-            (Some(selection), _) if selection.generation != state.base.generation => {
-                let mut words = all(rows);
+        let mut selected: Option<Cow<'a, [u64]>> = match selection {
+            Some(selection) if selection.generation != state.base.generation => {
+                let mut words = vec![0; rows.div_ceil(64)];
                 for (row, &label) in state.base.rows.labels.iter().enumerate() {
-                    if !(state.alive.is_alive(row) && (selection.predicate)(label)) {
-                        words[row / 64] &= !(1 << (row % 64));
-                    }
+                    words[row / 64] |= u64::from((selection.predicate)(label)) << (row % 64);
                 }
-                Some(Cow::Owned(words))
+                Some(words.into())
             }
-            (Some(selection), None) => Some(Cow::Borrowed(&*selection.words)),
-            (Some(selection), Some(alive)) => {
-                Some(selection.words.iter().zip(alive).map(|(selected, alive)| selected & alive).collect())
-            }
+            Some(selection) => Some((&*selection.words).into()),
+            None => None,
         };
-        for row in except.iter().filter_map(|label| state.base.places.get(label)) {
-            let words = mask.get_or_insert_with(|| Cow::Owned(all(rows))).to_mut();
-            words[*row as usize / 64] &= !(1 << (row % 64));
+        let mut unwanted = unwanted.to_vec();
+        unwanted.sort_unstable();
+        unwanted.dedup();
+        let few_unwanted = unwanted.len() <= FEW_UNWANTED;
+        if !few_unwanted {
+            let words = selected.get_or_insert_with(|| all(rows).into()).to_mut();
+            for row in unwanted.iter().filter_map(|&label| state.base.row(label)).map(|row| row as usize) {
+                words[row / 64] &= !(1 << (row % 64));
+            }
         }
-        let mut except = except.to_vec();
-        except.sort_unstable();
+        let survivors = selected.as_deref().map_or(rows, |words| match selection {
+            Some(selection) if selection.generation == state.base.generation => selection.rows,
+            _ => count(words),
+        });
         Self {
-            survivors: selection.map_or(rows, |selection| selection.rows).min(rows - state.alive.dead),
-            mask,
-            except,
+            selected,
+            alive: state.alive.words(),
+            survivors: survivors.min(rows - state.alive.dead),
+            unwanted,
+            few_unwanted,
             predicate: selection.map(|selection| &*selection.predicate),
         }
     }
 
+    /// The base rows of a bitmap.
+    pub(crate) fn of_words(state: &'a State, words: &'a [u64]) -> Self {
+        Self {
+            selected: Some(words.into()),
+            alive: state.alive.words(),
+            survivors: count(words),
+            unwanted: Vec::new(),
+            few_unwanted: true,
+            predicate: None,
+        }
+    }
+
+    fn mask(&self) -> Mask<'_> {
+        Mask { selected: self.selected.as_deref(), alive: self.alive }
+    }
+
     /// Whether a live label may be returned.
     fn accepts(&self, label: u64) -> bool {
-        self.except.binary_search(&label).is_err() && self.predicate.is_none_or(|predicate| predicate(label))
+        self.wants(label) && self.predicate.is_none_or(|predicate| predicate(label))
     }
+
+    #[inline]
+    fn wants(&self, label: u64) -> bool {
+        self.unwanted.is_empty() || self.unwanted.binary_search(&label).is_err()
+    }
+}
+
+fn count(words: &[u64]) -> usize {
+    words.iter().map(|word| word.count_ones() as usize).sum()
 }

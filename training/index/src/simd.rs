@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Simd {
-    /// What every machine of the target has (SSE2 on x86-64, NEON on AArch64), as the compiler uses it.
+    /// What every machine of the target has, as the compiler uses it.
     Portable,
+    /// NEON, on AArch64.
+    Neon,
     /// AVX2.
     Avx2,
     /// AVX-512 F, BW and VNNI.
@@ -19,7 +21,10 @@ pub enum Simd {
 impl Simd {
     /// Every level that this machine has, best first; [`Simd::Portable`] is always the last.
     pub fn available() -> Vec<Simd> {
-        [Simd::Avx512, Simd::Avx2, Simd::Portable].into_iter().filter(|level| level.is_available()).collect()
+        [Simd::Avx512, Simd::Avx2, Simd::Neon, Simd::Portable]
+            .into_iter()
+            .filter(|level| level.is_available())
+            .collect()
     }
 
     /// The best level of this machine.
@@ -32,6 +37,7 @@ impl Simd {
         #[cfg(target_arch = "x86_64")]
         return match self {
             Simd::Portable => true,
+            Simd::Neon => false,
             Simd::Avx2 => is_x86_feature_detected!("avx2"),
             Simd::Avx512 => {
                 is_x86_feature_detected!("avx2")
@@ -40,7 +46,13 @@ impl Simd {
                     && is_x86_feature_detected!("avx512vnni")
             }
         };
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        return match self {
+            Simd::Portable => true,
+            Simd::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            Simd::Avx2 | Simd::Avx512 => false,
+        };
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         return self == Simd::Portable;
     }
 }
@@ -49,6 +61,7 @@ impl fmt::Display for Simd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Simd::Portable => "portable",
+            Simd::Neon => "neon",
             Simd::Avx2 => "avx2",
             Simd::Avx512 => "avx512",
         })

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::buffer::Buffer;
 use crate::graph::Graph;
 use crate::kernels::Kernels;
-use crate::live::{LabelMap, Live};
+use crate::live::Live;
+use crate::mask::all;
+use crate::partitions::Partitions;
+use crate::places::Places;
 use crate::rows::{Codes, Rows};
-use crate::{Allowed, Hit, IndexConfig, IndexError, Plan, Retriever, Way};
+use crate::{Allowed, Calibration, Hit, IndexConfig, IndexError, Plan, Retriever, Route, Way};
 
 /// One immutable view of an [`Index`](crate::Index): what every part of one request should look at. Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +20,7 @@ pub struct Snapshot(pub(crate) Arc<State>);
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) base: Arc<Base>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) alive: Alive,
     pub(crate) live: Live,
 }
@@ -23,9 +28,12 @@ pub(crate) struct State {
 /// The base segment: built at once, never changed.
 pub(crate) struct Base {
     pub(crate) generation: u64,
+    /// In the order of their partitions, where there are any.
     pub(crate) rows: Rows,
-    pub(crate) codes: Codes,
-    pub(crate) places: LabelMap,
+    /// The 8-bit codes once more, row by row.
+    pub(crate) codes: Buffer<u8>,
+    pub(crate) places: Places,
+    pub(crate) partitions: Option<Partitions>,
     pub(crate) graph: Option<Graph>,
     pub(crate) config: Arc<IndexConfig>,
     pub(crate) kernels: Kernels,
@@ -39,10 +47,24 @@ pub(crate) struct Alive {
     pub(crate) dead: usize,
 }
 
+/// An answer, and how it came about: what a probe of recall needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The hits, best first.
+    pub hits: Vec<Hit>,
+    /// The way that the planner chose for the base segment; [`Way::Survivors`] of [`Allowed::Labels`].
+    pub route: Route,
+    /// Items that the filter lets through: of the base segment, or of the labels that were named. Deleted ones and
+    /// excepted labels may be among them.
+    pub survivors: usize,
+    /// Items of the base segment: `survivors / items` is the filter's selectivity.
+    pub items: usize,
+}
+
 /// A snapshot that answers one way.
 struct OneWay {
     snapshot: Snapshot,
-    way: Way,
+    route: Route,
 }
 
 // === impl Alive ===
@@ -63,61 +85,30 @@ impl Alive {
     }
 }
 
-/// A bitmap of `rows` set bits.
-pub(crate) fn all(rows: usize) -> Vec<u64> {
-    let mut words = vec![u64::MAX; rows.div_ceil(64)];
-    if let (Some(last), used @ 1..) = (words.last_mut(), rows % 64) {
-        *last = (1 << used) - 1;
-    }
-    words
-}
-
-/// The set bits of a bitmap, ascending.
-pub(crate) fn bits(words: &[u64]) -> Bits<'_> {
-    Bits { words, next: 0, rest: 0 }
-}
-
-pub(crate) struct Bits<'a> {
-    words: &'a [u64],
-    /// The word after the present one.
-    next: usize,
-    /// What is left of the present one.
-    rest: u64,
-}
-
-impl Iterator for Bits<'_> {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        while self.rest == 0 {
-            self.rest = *self.words.get(self.next)?;
-            self.next += 1;
-        }
-        let bit = self.rest.trailing_zeros() as usize;
-        self.rest &= self.rest - 1;
-        Some((self.next - 1) * 64 + bit)
-    }
-}
-
 // === impl State ===
 
 impl State {
+    fn bytes(&self) -> usize {
+        let of = |rows: &Rows| {
+            size_of_val(&*rows.labels)
+                + size_of_val(&*rows.vectors)
+                + size_of_val(&*rows.blocks.codes)
+                + size_of_val(&*rows.blocks.scales)
+        };
+        let Base { rows, codes, places, partitions, graph, .. } = &*self.base;
+        let partitions = partitions.as_ref().map_or(0, |p| of(&p.centres) + 8 * p.len());
+        let graph = graph.as_ref().map_or(0, Graph::bytes);
+        let live: usize = self.live.chunks.iter().map(|chunk| of(&chunk.rows)).sum();
+        of(rows) + codes.len() + size_of_val(&*places.table) + partitions + graph + live
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.base.rows.len() - self.alive.dead + self.live.len()
     }
 
-    pub(crate) fn plan(&self) -> Plan {
-        Plan {
-            items: self.base.rows.len(),
-            graph: self.base.graph.is_some(),
-            scan_below: self.base.config.scan_below,
-        }
-    }
-
     /// The base row of a label, where that is still its place.
     pub(crate) fn base_row(&self, label: u64) -> Option<usize> {
-        let row = *self.base.places.get(&label)? as usize;
+        let row = self.base.row(label)? as usize;
         self.alive.is_alive(row).then_some(row)
     }
 
@@ -127,6 +118,48 @@ impl State {
             Some(place) => Some(self.live.at(place)),
             None => Some((&self.base.rows, self.base_row(label)?)),
         }
+    }
+}
+
+// === impl Base ===
+
+impl Base {
+    /// The row of a label, dead or alive.
+    pub(crate) fn row(&self, label: u64) -> Option<u32> {
+        self.places.get(&self.rows.labels, label)
+    }
+
+    pub(crate) fn codes(&self) -> Codes<'_> {
+        Codes { width: self.rows.width, codes: &self.codes, scales: &self.rows.blocks.scales }
+    }
+
+    /// What a query does where its effort was not measured.
+    pub(crate) fn usual_effort(&self, way: Way) -> usize {
+        match way {
+            Way::Partitions => self.partitions.as_ref().map_or(0, |partitions| partitions.len().div_ceil(16)),
+            Way::Graph => self.config.graph.search,
+            _ => 0,
+        }
+    }
+
+    /// What [`Plan`] says of the segment, given what was measured.
+    pub(crate) fn plan(&self, calibration: Option<Arc<Calibration>>, graph_refused: Option<String>) -> Plan {
+        Plan {
+            items: self.rows.len(),
+            partitions: self.partitions.as_ref().map_or(0, Partitions::len),
+            graph: self.graph.is_some(),
+            graph_refused,
+            calibration,
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The share of the base segment's items that the filter lets through.
+    pub fn selectivity(&self) -> f64 {
+        self.survivors as f64 / self.items.max(1) as f64
     }
 }
 
@@ -146,7 +179,7 @@ impl Snapshot {
 
     /// Every label that can be returned, in no order.
     pub fn labels(&self) -> impl Iterator<Item = u64> + '_ {
-        let State { base, alive, live } = &*self.0;
+        let State { base, alive, live, .. } = &*self.0;
         let in_base =
             (0..base.rows.len()).filter(|&row| alive.is_alive(row)).map(|row| base.rows.labels[row]);
         let in_live =
@@ -164,14 +197,46 @@ impl Snapshot {
         self.0.find(label).map(|(rows, row)| rows.vector(row))
     }
 
-    /// How queries go.
-    pub fn plan(&self) -> Plan {
-        self.0.plan()
+    /// [`Retriever::retrieve`], with the way that was taken.
+    ///
+    /// # Errors
+    /// As [`Retriever::retrieve`].
+    pub fn answer(&self, query: &[f32], k: usize, allowed: &Allowed<'_>) -> Result<Answer, IndexError> {
+        self.0.search(query, k, allowed, None)
     }
 
-    /// This snapshot, answering one way whatever the plan says; where it has no graph, [`Way::Graph`] is a scan.
+    /// The exact answer beside the planned one: what recall is measured against.
+    ///
+    /// # Errors
+    /// As [`Retriever::retrieve`].
+    pub fn search_exact(
+        &self,
+        query: &[f32],
+        k: usize,
+        allowed: &Allowed<'_>,
+    ) -> Result<Vec<Hit>, IndexError> {
+        Ok(self.0.search(query, k, allowed, Some(Way::Scan.into()))?.hits)
+    }
+
+    /// How queries go.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// This snapshot, answering one way whatever the plan says, with the effort that suits an average query. Where there
+    /// is no graph, [`Way::Graph`] is a scan, and so with [`Way::Partitions`].
     pub fn by(&self, way: Way) -> impl Retriever + use<> {
-        OneWay { snapshot: self.clone(), way }
+        self.by_route(Route { way, effort: self.0.base.usual_effort(way) })
+    }
+
+    /// As [`by`](Self::by), with an effort of your own.
+    pub fn by_route(&self, route: Route) -> impl Retriever + use<> {
+        OneWay { snapshot: self.clone(), route }
+    }
+
+    /// Memory that the snapshot takes, in bytes, mapped files included.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
     }
 }
 
@@ -185,7 +250,7 @@ impl Retriever for Snapshot {
     }
 
     fn retrieve(&self, query: &[f32], k: usize, allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
-        self.0.search(query, k, allowed, None)
+        Ok(self.0.search(query, k, allowed, None)?.hits)
     }
 
     fn retrieve_batch(
@@ -208,7 +273,7 @@ impl Retriever for OneWay {
     }
 
     fn retrieve(&self, query: &[f32], k: usize, allowed: &Allowed<'_>) -> Result<Vec<Hit>, IndexError> {
-        self.snapshot.0.search(query, k, allowed, Some(self.way))
+        Ok(self.snapshot.0.search(query, k, allowed, Some(self.route))?.hits)
     }
 
     fn retrieve_batch(
@@ -217,6 +282,6 @@ impl Retriever for OneWay {
         k: usize,
         allowed: &Allowed<'_>,
     ) -> Result<Vec<Vec<Hit>>, IndexError> {
-        self.snapshot.0.search_batch(queries, k, allowed, Some(self.way))
+        self.snapshot.0.search_batch(queries, k, allowed, Some(self.route))
     }
 }

@@ -24,11 +24,13 @@ impl Best {
     }
 
     #[inline(always)]
-    pub(crate) fn offer(&mut self, score: f32, label: impl FnOnce() -> u64) {
+    pub(crate) fn offer(&mut self, score: f32, label: impl FnOnce() -> Option<u64>) {
         // −0 and 0 are one score, so that they tie.
         let score = score + 0.0;
-        if score >= self.threshold {
-            self.keep(Hit { label: label(), score });
+        if score >= self.threshold
+            && let Some(label) = label()
+        {
+            self.keep(Hit { label, score });
         }
     }
 
@@ -72,6 +74,16 @@ impl Candidates {
         self.found.push((score, row));
         if self.found.len() >= self.limit {
             self.tighten();
+        }
+    }
+
+    /// Pushes each row whose score can still matter.
+    #[inline(always)]
+    pub(crate) fn push_all(&mut self, scores: &[f32], rows: &[u32]) {
+        for (&score, &row) in scores.iter().zip(rows) {
+            if score >= self.threshold {
+                self.push(score, row);
+            }
         }
     }
 

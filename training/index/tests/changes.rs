@@ -141,7 +141,7 @@ fn readers_and_writers_go_on_while_the_base_is_rebuilt() {
     let dim = 16;
     let config = IndexConfig {
         scan_below: 2_000,
-        graph: GraphConfig { neighbours: 8, construction: 40, search: 100 },
+        graph: GraphConfig { from_items: 0, neighbours: 8, construction: 40, search: 100 },
         ..IndexConfig::default()
     };
     let vectors = clustered(1, 2_500, dim, 25);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use endcap_index::{
-    Allowed, GraphConfig, Hit, Index, IndexConfig, IndexError, Retriever, Selection, Simd, Way,
+    Allowed, GraphConfig, Hit, Index, IndexConfig, IndexError, Retriever, Route, Selection, Simd, Way,
 };
 use roaring::RoaringBitmap;
 use world::{answer, clustered, label, whole};
@@ -114,7 +114,7 @@ fn refuses_bad_queries(retriever: &impl Retriever) {
 }
 
 fn config(simd: Simd, scan_below: usize) -> IndexConfig {
-    let graph = GraphConfig { neighbours: 16, construction: 100, search: 200 };
+    let graph = GraphConfig { from_items: 0, neighbours: 16, construction: 100, search: 200 };
     IndexConfig { scan_below, graph, simd: Some(simd), ..IndexConfig::default() }
 }
 
@@ -129,6 +129,9 @@ fn every_way_fulfils_the_contract_on_every_instruction_set() {
             fulfils(&snapshot.by(Way::Scan), &world, true);
             fulfils(&snapshot.by(Way::Survivors), &world, true);
             fulfils(&snapshot.by(Way::Graph), &world, false);
+            fulfils(&snapshot.by(Way::Partitions), &world, false);
+            let all = Route { way: Way::Partitions, effort: snapshot.plan().partitions };
+            fulfils(&snapshot.by_route(all), &world, false);
             fulfils(&snapshot, &world, false);
         }
     }
@@ -207,12 +210,11 @@ fn a_selection_of_rows_equals_the_predicate_it_was_made_of_and_outlives_its_gene
 }
 
 #[test]
-fn the_planner_scans_scores_survivors_or_walks() {
-    let graph = World::build(1_500, false, &config(Simd::best(), 1_000)).index.plan();
-    let ways = [1_500, 300, 299, 0].map(|survivors| graph.way(survivors));
-    assert_eq!(ways, [Way::Graph, Way::Graph, Way::Survivors, Way::Survivors]);
-    let scan = World::build(900, false, &config(Simd::best(), 1_000)).index.plan();
-    assert_eq!([900, 180, 179].map(|survivors| scan.way(survivors)), [Way::Scan, Way::Scan, Way::Survivors]);
+fn without_a_calibration_the_planner_scans_or_scores_survivors() {
+    let plan = World::build(900, false, &config(Simd::best(), 1_000)).index.plan();
+    assert_eq!((plan.partitions, plan.graph, &plan.calibration), (0, false, &None));
+    let ways = [900, 180, 179, 0].map(|survivors| plan.route(survivors, 10).way);
+    assert_eq!(ways, [Way::Scan, Way::Scan, Way::Survivors, Way::Survivors]);
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn bad_input_is_refused_and_named() {
     let many = GraphConfig { neighbours: 257, ..GraphConfig::default() };
     let refused = Index::build(&[], &[], 2, &config(many)).err().unwrap();
     assert_eq!(refused.to_string(), "index.graph.neighbours is 257: 4 to 128");
-    let thin = GraphConfig { neighbours: 32, construction: 16, search: 100 };
+    let thin = GraphConfig { neighbours: 32, construction: 16, ..GraphConfig::default() };
     assert!(Index::build(&[], &[], 2, &config(thin)).is_err());
 
     let index = build(&[5], &[1.0, 0.0], 2).unwrap();

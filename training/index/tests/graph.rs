@@ -24,7 +24,7 @@ fn recall(index: &Index, queries: &[f32], k: usize, allowed: &Allowed<'_>) -> (f
 
 fn build(vectors: &[f32], dim: usize) -> Index {
     let labels: Vec<u64> = (0..vectors.len() / dim).map(label).collect();
-    let graph = GraphConfig { neighbours: 16, construction: 120, search: 200 };
+    let graph = GraphConfig { from_items: 0, neighbours: 16, construction: 120, search: 200 };
     let config = IndexConfig { scan_below: 1_000, graph, ..IndexConfig::default() };
     let index = Index::build(&labels, vectors, dim, &config).unwrap();
     assert!(index.plan().graph);
@@ -69,7 +69,8 @@ fn the_graph_stands_vectors_that_are_all_alike() {
         assert_eq!(hits.len(), 10);
     }
     let labels: Vec<u64> = (0..3).collect();
-    let config = IndexConfig { scan_below: 0, ..IndexConfig::default() };
+    let graph = GraphConfig { from_items: 0, ..GraphConfig::default() };
+    let config = IndexConfig { scan_below: 0, graph, ..IndexConfig::default() };
     let index = Index::build(&labels, &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0], 2, &config).unwrap();
     let hits = index.snapshot().by(Way::Graph).retrieve(&[0.0, 1.0], 9, &Allowed::All).unwrap();
     assert_eq!(hits.iter().map(|hit| hit.label).collect::<Vec<_>>(), [1, 0, 2]);

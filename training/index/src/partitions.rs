@@ -1,0 +1,167 @@
+//! Partitions: rows grouped around centres, so that a query looks only at the groups that lie its way (an inverted file,
+//! Jégou et al., 2011).
+//!
+//! The base keeps its rows in the order of their partitions. A partition is then a range of rows of the same blocks that a
+//! whole scan reads: it costs no second copy of anything, and what scans a catalogue scans a part of it.
+//!
+//! A query visits partitions in the order of `centre · q + reach`, where the centre is the mean of the partition's rows (so
+//! that the product is their mean score) and the reach grows with how far its rows lie about.
+
+use std::cell::RefCell;
+
+use crate::buffer::Buffer;
+use crate::cluster;
+use crate::kernels::{Kernels, Scan, Sink};
+use crate::mask::Mask;
+use crate::rows::{BLOCK, Query, Rows, pad};
+
+/// Rows of one partition, on average, grow with the square root of the catalogue; see [`count`].
+const LARGEST_COUNT: usize = 16_384;
+/// By how many deviations of its rows' scores a partition's best row is taken to lie above their mean.
+const REACH: f32 = 1.0;
+
+/// Ranges of base rows, and their centres.
+pub(crate) struct Partitions {
+    /// The mean of each partition's rows.
+    pub(crate) centres: Rows,
+    /// Root mean square distance of each partition's rows to their mean, over the square root of the dimension: the
+    /// deviation of their scores with a query of length one, whatever its direction.
+    pub(crate) spreads: Buffer<f32>,
+    /// Where each partition's rows begin, and where the last one's end.
+    pub(crate) starts: Buffer<u32>,
+    /// Rows that the centres were found among.
+    pub(crate) trained_on: usize,
+}
+
+/// Rows in the order of their partitions.
+pub(crate) struct Partitioned {
+    pub(crate) partitions: Partitions,
+    /// The former number of each row.
+    pub(crate) order: Vec<u32>,
+}
+
+/// How many partitions a catalogue of that many rows is cut into.
+pub(crate) fn count(rows: usize) -> usize {
+    ((4.0 * (rows as f64).sqrt()) as usize).clamp(1, LARGEST_COUNT).min(rows.max(1))
+}
+
+impl Partitions {
+    /// Finds centres among padded vectors of `dim` numbers, and assigns each to one. `seed` decides what is drawn: the
+    /// same vectors and seed give the same partitions on every machine.
+    pub(crate) fn build(vectors: &[f32], dim: usize, kernels: Kernels, seed: u64) -> Partitioned {
+        let rows = vectors.len() / crate::rows::width(dim);
+        let centres = cluster::centres(vectors, dim, count(rows), kernels, seed);
+        let assigned = cluster::assign(vectors, &centres, kernels);
+        Self::of(vectors, dim, &assigned, centres.len(), rows)
+    }
+
+    /// Groups rows by the partition that each was assigned to.
+    pub(crate) fn of(
+        vectors: &[f32],
+        dim: usize,
+        assigned: &[u32],
+        count: usize,
+        trained_on: usize,
+    ) -> Partitioned {
+        let groups = cluster::Groups::of(assigned, count);
+        let (means, spreads) = cluster::means(vectors, dim, &groups);
+        let labels = (0..count as u64).collect();
+        let partitions = Self {
+            centres: Rows::of(dim, labels, pad(means.into(), dim)),
+            spreads: spreads.into(),
+            starts: groups.starts.into(),
+            trained_on,
+        };
+        Partitioned { partitions, order: groups.order }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.spreads.len()
+    }
+
+    /// The rows of a partition.
+    pub(crate) fn rows(&self, partition: u32) -> std::ops::Range<usize> {
+        let partition = partition as usize;
+        self.starts[partition] as usize..self.starts[partition + 1] as usize
+    }
+
+    /// The partition of each of `rows` rows.
+    pub(crate) fn of_rows(&self, rows: usize) -> Vec<u32> {
+        let mut partitions = Vec::with_capacity(rows);
+        for partition in 0..self.len() as u32 {
+            partitions.resize(self.rows(partition).end, partition);
+        }
+        partitions
+    }
+
+    /// Hands the `probes` most promising partitions to `visit`, the best first.
+    pub(crate) fn visit(
+        &self,
+        query: &Query,
+        probes: usize,
+        kernels: Kernels,
+        mut visit: impl FnMut(u32, Option<u32>),
+    ) {
+        RANKED.with_borrow_mut(|ranked| {
+            let mut scores =
+                Scores { promises: &mut ranked.scores, spreads: &self.spreads, reach: REACH * query.norm };
+            scores.promises.clear();
+            let scan =
+                Scan { blocks: &self.centres.blocks, rows: 0..self.len(), mask: Mask::default(), query };
+            kernels.scan(&scan, &mut scores);
+            let best = &mut ranked.best;
+            best.clear();
+            best.extend(ranked.scores.iter().copied().zip(0..));
+            let probes = probes.min(best.len());
+            if probes < best.len() {
+                best.select_nth_unstable_by(probes, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                best.truncate(probes);
+            }
+            best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            for (place, &(_, partition)) in best.iter().enumerate() {
+                visit(partition, best.get(place + 1).map(|next| next.1));
+            }
+        });
+    }
+
+    /// Whether partitions that were read fit `rows` rows.
+    pub(crate) fn check(&self, rows: usize) -> Result<(), String> {
+        let starts = &*self.starts;
+        let whole = starts.first() == Some(&0) && starts.last().is_some_and(|&end| end as usize == rows);
+        if !whole || !starts.is_sorted() || starts.len() != self.len() + 1 || self.centres.len() != self.len()
+        {
+            return Err(format!("{} partitions do not divide {rows} rows", self.len()));
+        }
+        Ok(())
+    }
+}
+
+/// What the ranking of partitions needs; kept by the thread.
+#[derive(Default)]
+struct Ranked {
+    scores: Vec<f32>,
+    best: Vec<(f32, u32)>,
+}
+
+thread_local! {
+    static RANKED: RefCell<Ranked> = RefCell::default();
+}
+
+/// Takes the score of every partition.
+struct Scores<'a> {
+    promises: &'a mut Vec<f32>,
+    spreads: &'a [f32],
+    reach: f32,
+}
+
+impl Sink for Scores<'_> {
+    fn threshold(&self) -> f32 {
+        f32::NEG_INFINITY
+    }
+
+    fn take(&mut self, first: usize, counting: u16, scores: &[f32; BLOCK]) {
+        let count = counting.count_ones() as usize;
+        let spreads = &self.spreads[first..first + count];
+        self.promises.extend(scores.iter().zip(spreads).map(|(score, spread)| score + self.reach * spread));
+    }
+}
