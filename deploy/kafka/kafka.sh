@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# A real Apache Kafka (KRaft, one process) on loopback, for tests and for trying things out.
+# A real Apache Kafka (KRaft) on loopback, for tests and for trying things out: one broker, or several.
 #
-#   kafka.sh run            starts a broker in a temporary folder, prints host:port, and stops it and
-#                           removes the folder when its standard input ends or it is told to stop
-#   kafka.sh run secure     the same with two more ways in: prints also `sasl_ssl=host:port` (user alice, password
-#                           alice-secret by PLAIN and SCRAM-SHA-512, unsigned tokens by OAUTHBEARER),
-#                           `ssl=host:port` (a client certificate) and `tls=DIR` (ca.pem, client.pem, client.key)
-#   kafka.sh start DIR      starts a broker that keeps its log in DIR, prints host:port; starts it
-#                           again on the same port when it was stopped
-#   kafka.sh stop DIR       stops it
-#   kafka.sh kill DIR       stops it as a power cut would
+#   kafka.sh run [BROKERS]        starts it in a temporary folder, prints host:port,…, and stops it and removes
+#                                 the folder when its standard input ends or it is told to stop
+#   kafka.sh run secure           one broker with two more ways in: prints also `sasl_ssl=host:port` (user alice,
+#                                 password alice-secret by PLAIN and SCRAM-SHA-512, unsigned tokens by OAUTHBEARER),
+#                                 `ssl=host:port` (a client certificate) and `tls=DIR` (ca.pem, client.pem, client.key)
+#   kafka.sh start DIR [BROKERS]  starts it with its logs in DIR, prints host:port,…; where some of its brokers
+#                                 run already, starts the others, each on its port
+#   kafka.sh stop DIR [BROKER]    stops all of it, or the broker with this number (from 1)
+#   kafka.sh kill DIR [BROKER]    the same as a power cut would
+#
+# Three brokers keep three copies of each topic, and take a message that is on two.
 #
 # Needs Java 17 or later, and Maven for the first run, which fetches the jars of pom.xml (44 MB) into
 # target/kafka, or into $ENDCAP_KAFKA_JARS.
@@ -81,96 +83,122 @@ listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.secu
 PROPERTIES
 }
 
-configure() { # DIR PORT CONTROLLER_PORT
+configure() { # NODE_DIR NODE PORT VOTERS COPIES CONTROLLER_PORT
+  local isr=$(($5 > 1 ? $5 - 1 : 1))
   cat >"$1/server.properties" <<PROPERTIES
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$3
-listeners=PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$3
-advertised.listeners=PLAINTEXT://127.0.0.1:$2
+node.id=$2
+controller.quorum.voters=$4
+listeners=PLAINTEXT://127.0.0.1:$3,CONTROLLER://127.0.0.1:$6
+advertised.listeners=PLAINTEXT://127.0.0.1:$3
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs=$1/log
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+default.replication.factor=$5
+min.insync.replicas=$isr
+offsets.topic.replication.factor=$5
+transaction.state.log.replication.factor=$5
+transaction.state.log.min.isr=$isr
+share.coordinator.state.topic.replication.factor=$5
+share.coordinator.state.topic.min.isr=$isr
 group.initial.rebalance.delay.ms=0
 PROPERTIES
 }
 
 alive() { [ -s "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
 
-start() { # DIR [secure]
-  local dir=$1 port sasl_ssl ssl scram=()
+format() { # DIR BROKERS|secure
+  local dir=$1 brokers=$2 node id voters="" ports=() controllers=() scram=()
+  [ "$2" = secure ] && brokers=1
+  id=$(java -cp "$jars/*" kafka.tools.StorageTool random-uuid 2>/dev/null)
+  for node in $(seq "$brokers"); do
+    ports[node]=$(free_port)
+    controllers[node]=$(free_port)
+    voters+=${voters:+,}$node@127.0.0.1:${controllers[node]}
+  done
+  for node in $(seq "$brokers"); do
+    mkdir -p "$dir/$node"
+    configure "$dir/$node" "$node" "${ports[node]}" "$voters" "$brokers" "${controllers[node]}"
+    if [ "$2" = secure ]; then
+      free_port >"$dir/$node/sasl_ssl"
+      free_port >"$dir/$node/ssl"
+      certify "$dir/$node"
+      secure "$dir/$node" "$(cat "$dir/$node/sasl_ssl")" "$(cat "$dir/$node/ssl")"
+      scram=(--add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]')
+    fi
+    java -cp "$jars/*" kafka.tools.StorageTool format -t "$id" -c "$dir/$node/server.properties" "${scram[@]}" \
+      >"$dir/$node/format.out" 2>&1 || fail "the log could not be made: $(cat "$dir/$node/format.out")"
+    echo "${ports[node]}" >"$dir/$node/port"
+  done
+  echo "$brokers" >"$dir/brokers"
+}
+
+start() { # DIR BROKERS|secure
+  local dir=$1 brokers node port addresses=()
   command -v java >/dev/null || fail "needs java 17 or later: apt-get install openjdk-17-jre-headless"
   fetch
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
-  alive "$dir" && fail "a broker is already running in $dir"
-  if [ ! -f "$dir/port" ]; then
-    port=$(free_port)
-    configure "$dir" "$port" "$(free_port)"
-    if [ "${2:-}" = secure ]; then
-      sasl_ssl=$(free_port) ssl=$(free_port)
-      certify "$dir"
-      secure "$dir" "$sasl_ssl" "$ssl"
-      scram=(--add-scram 'SCRAM-SHA-512=[name=alice,password=alice-secret]')
-    fi
-    local id
-    id=$(java -cp "$jars/*" kafka.tools.StorageTool random-uuid 2>/dev/null)
-    java -cp "$jars/*" kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" "${scram[@]}" >"$dir/format.out" 2>&1 ||
-      fail "the log could not be made: $(cat "$dir/format.out")"
-    echo "$port" >"$dir/port"
-  fi
-  port=$(cat "$dir/port")
-  java -Xms256m -Xmx512m -cp "$jars/*" kafka.Kafka "$dir/server.properties" </dev/null >"$dir/out" 2>&1 &
-  echo $! >"$dir/pid"
-  disown # its end is no news of this shell's
-  for _ in $(seq 600); do
-    # The broker opens its port when it is ready to be asked.
-    if is_open "$port"; then
-      echo "127.0.0.1:$port"
-      [ -z "${sasl_ssl:-}" ] || printf 'sasl_ssl=127.0.0.1:%s\nssl=127.0.0.1:%s\ntls=%s\n' "$sasl_ssl" "$ssl" "$dir/tls"
-      return
-    fi
-    alive "$dir" || fail "the broker did not start: $(tail -n 20 "$dir/out")"
-    sleep 0.1
+  [ -f "$dir/brokers" ] || format "$dir" "$2"
+  brokers=$(cat "$dir/brokers")
+  for node in $(seq "$brokers"); do
+    addresses+=("127.0.0.1:$(cat "$dir/$node/port")")
+    alive "$dir/$node" && continue
+    java -Xms256m -Xmx512m -cp "$jars/*" kafka.Kafka "$dir/$node/server.properties" </dev/null >"$dir/$node/out" 2>&1 &
+    echo $! >"$dir/$node/pid"
+    disown # its end is no news of this shell's
   done
-  stop "$dir"
-  fail "the broker did not answer within a minute: $(tail -n 20 "$dir/out")"
+  for node in $(seq "$brokers"); do
+    port=$(cat "$dir/$node/port")
+    for _ in $(seq 600); do
+      # A broker opens its port when it is ready to be asked.
+      is_open "$port" && continue 2
+      alive "$dir/$node" || fail "the broker did not start: $(tail -n 20 "$dir/$node/out")"
+      sleep 0.1
+    done
+    stop "$dir"
+    fail "the broker did not answer within a minute: $(tail -n 20 "$dir/$node/out")"
+  done
+  (IFS=,; echo "${addresses[*]}")
+  [ ! -f "$dir/1/ssl" ] ||
+    printf 'sasl_ssl=127.0.0.1:%s\nssl=127.0.0.1:%s\ntls=%s\n' "$(cat "$dir/1/sasl_ssl")" "$(cat "$dir/1/ssl")" "$dir/1/tls"
 }
 
-stop() { # DIR [SIGNAL]
-  alive "$1" || return 0
-  local pid
-  pid=$(cat "$1/pid")
-  kill "-${2:-TERM}" "$pid" 2>/dev/null || true
-  for _ in $(seq 150); do
-    kill -0 "$pid" 2>/dev/null || { rm -f "$1/pid"; return; }
-    sleep 0.1
+stop() { # DIR [SIGNAL [BROKER]]
+  local node pid
+  for node in "$1"/${3:-[0-9]*}; do
+    alive "$node" || continue
+    pid=$(cat "$node/pid")
+    kill "-${2:-TERM}" "$pid" 2>/dev/null || true
   done
-  kill -KILL "$pid" 2>/dev/null || true
-  rm -f "$1/pid"
+  for node in "$1"/${3:-[0-9]*}; do
+    [ -s "$node/pid" ] || continue
+    pid=$(cat "$node/pid")
+    for _ in $(seq 150); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.1
+    done
+    kill -KILL "$pid" 2>/dev/null || true
+    rm -f "$node/pid"
+  done
 }
 
-run() { # [secure]
+run() { # BROKERS|secure
   local dir
   dir=$(mktemp -d "${TMPDIR:-/tmp}/kafka.XXXXXX")
   # shellcheck disable=SC2064 # the folder is known now
   trap "stop '$dir' KILL; rm -rf '$dir'" EXIT
   trap 'exit 0' INT TERM
-  start "$dir" "${1:-}"
+  start "$dir" "$1"
   # Ends with whoever holds the other end, also when that was killed.
   cat >/dev/null || true
 }
 
 case ${1:-} in
-  run) run "${2:-}" ;;
-  start) start "${2:?which folder?}" ;;
-  stop) stop "${2:?which folder?}" ;;
-  kill) stop "${2:?which folder?}" KILL ;;
+  run) run "${2:-1}" ;;
+  start) start "${2:?which folder?}" "${3:-1}" ;;
+  stop) stop "${2:?which folder?}" TERM "${3:-}" ;;
+  kill) stop "${2:?which folder?}" KILL "${3:-}" ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

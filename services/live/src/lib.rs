@@ -37,6 +37,7 @@ mod redrive;
 mod source;
 mod store;
 mod trace;
+mod valkey;
 
 pub use backend::{AppliedOffsets, Before, Release, StateBackend};
 pub use config::{
@@ -56,3 +57,4 @@ pub use source::{
     Delivered, EventSink, EventSource, PartitionBounds, Rebalance, SendError, SendFault, SourceError,
 };
 pub use store::{Outcome, StateStore, StateWriter, StoreConfig, StoreError};
+pub use valkey::{ValkeyConfig, ValkeyConfigError, ValkeyStore, ValkeyWriter};

@@ -17,7 +17,7 @@
 //! **Order.** What is late, repeated or expired is decided by the partition's own watermark (the newest
 //! event time seen in it), never by a clock, so reading the log again decides the same.
 
-mod codec;
+pub(crate) mod codec;
 mod flush;
 mod hot;
 mod partition;
@@ -38,6 +38,7 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
+pub(crate) use window::Window;
 pub use writer::{Outcome, StateWriter};
 
 use codec::{Counters, Links, Session, Shopper, Stamp};
@@ -123,12 +124,64 @@ pub enum StoreError {
         /// What it should be.
         expected: String,
     },
+    /// What keeps the state does not answer. It may later.
+    #[error("state in {place}: {reason}")]
+    Unavailable {
+        /// Where it is kept.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// What is kept in Valkey cannot be read.
+    #[error(
+        "state at {place}: key {key} is not readable: {reason}; restore a backup, or name another \
+         state.valkey.prefix to read the topic again"
+    )]
+    CorruptKey {
+        /// Servers and prefix.
+        place: String,
+        /// Which key.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// What is kept in Valkey under this prefix was made by another version, or from another topic.
+    #[error("state at {place}: is of {found}, and this is {expected}; name another state.valkey.prefix")]
+    ForeignKeys {
+        /// Servers and prefix.
+        place: String,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// Valkey has lost what it had acknowledged.
+    #[error(
+        "state at {place}: what was written of partition {partition} is not there any more: the server was started \
+         without its data, or a replica took over that was behind; start the consumer again, which goes on from \
+         the offset that is there, and look at appendonly and replication"
+    )]
+    Forgotten {
+        /// Servers and prefix.
+        place: String,
+        /// Which partition.
+        partition: i32,
+    },
     /// The thread that writes to disk is gone: a bug.
     #[error("state in {path}: the writing thread has panicked", path = path.display())]
     Panicked {
         /// Which folder.
         path: PathBuf,
     },
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// Whether trying again later may help: nothing was lost.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
 }
 
 // === impl StateStore ===
@@ -309,7 +362,7 @@ impl Default for StoreConfig {
 }
 
 /// Where a session without consent is kept; without a session id it is the visitor's only one.
-fn session_key(visitor: VisitorKey, session: Option<&str>) -> u64 {
+pub(crate) fn session_key(visitor: VisitorKey, session: Option<&str>) -> u64 {
     XxHash3_64::oneshot_with_seed(visitor.0, session.unwrap_or_default().as_bytes())
 }
 

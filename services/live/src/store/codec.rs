@@ -93,7 +93,7 @@ impl Entry for Counters {
 }
 
 /// Appends integers as postcard.
-pub(super) fn head(value: &impl Serialize, bytes: &mut Vec<u8>) {
+pub(crate) fn head(value: &impl Serialize, bytes: &mut Vec<u8>) {
     // Integers into a vector cannot fail; a head that is not there is found when it is read.
     if let Ok(extended) = postcard::to_extend(value, std::mem::take(bytes)) {
         *bytes = extended;
@@ -101,7 +101,7 @@ pub(super) fn head(value: &impl Serialize, bytes: &mut Vec<u8>) {
 }
 
 /// Takes integers off the front.
-pub(super) fn behead<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
+pub(crate) fn behead<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
     postcard::take_from_bytes(bytes).map_err(|error| error.to_string())
 }
 

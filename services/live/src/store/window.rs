@@ -11,7 +11,7 @@ use endcap_proto::EventTime;
 
 /// Ids of the events seen lately in one partition.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(crate) struct Window {
     younger: HashSet<u64>,
     older: HashSet<u64>,
     /// Number of the younger generation.
@@ -26,7 +26,7 @@ pub(super) struct Window {
 
 impl Window {
     /// A window as it was flushed: each generation's keys.
-    pub(super) fn restore(
+    pub(crate) fn restore(
         generation: u64,
         began: EventTime,
         keys: impl IntoIterator<Item = (u64, Vec<u64>)>,
@@ -43,7 +43,7 @@ impl Window {
     }
 
     /// Notes an event; whether it is new. `watermark` includes it.
-    pub(super) fn insert(&mut self, key: u64, watermark: EventTime, horizon_ms: i64, room: usize) -> bool {
+    pub(crate) fn insert(&mut self, key: u64, watermark: EventTime, horizon_ms: i64, room: usize) -> bool {
         let began = *self.began.get_or_insert(watermark);
         if watermark.millis_since(began) > horizon_ms || self.younger.len() >= room.div_ceil(2).max(1) {
             self.older = std::mem::take(&mut self.younger);
@@ -60,19 +60,19 @@ impl Window {
     }
 
     /// Number of the younger generation, and the watermark when it began.
-    pub(super) fn generation(&self) -> (u64, EventTime) {
+    pub(crate) fn generation(&self) -> (u64, EventTime) {
         (self.generation, self.began.unwrap_or_default())
     }
 
     /// Keys that came since the last call, by generation.
-    pub(super) fn take_new(&mut self) -> Vec<(u64, Vec<u64>)> {
+    pub(crate) fn take_new(&mut self) -> Vec<(u64, Vec<u64>)> {
         let older = (self.generation.wrapping_sub(1), std::mem::take(&mut self.new_in_older));
         let younger = (self.generation, std::mem::take(&mut self.new));
         [older, younger].into_iter().filter(|(_, keys)| !keys.is_empty()).collect()
     }
 
     /// Keys remembered.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.younger.len() + self.older.len()
     }
 }
