@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use endcap_live::{
-    KafkaConfig, StoreConfig, archive::ArchiveConfig, consumer::ConsumerConfig, consumer::Group,
-    impressions::ImpressionConfig,
+    KafkaConfig, StoreConfig, ValkeyConfig, archive::ArchiveConfig, consumer::ConsumerConfig,
+    consumer::Group, impressions::ImpressionConfig,
 };
 use endcap_recommend::RecommendConfig;
 use endcap_server::ServerConfig;
@@ -19,6 +19,9 @@ pub const DEFAULT: &str = include_str!("default.toml");
 
 /// The version of the configuration's format that this binary reads.
 pub const VERSION: u32 = 1;
+
+/// The longest time between two flushes of a state that replicas share.
+const SHARED_FLUSH_MS: u64 = 500;
 
 /// `endcap.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,10 +63,25 @@ pub struct BundlesConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateConfig {
-    /// The folder of the state.
+    /// Who keeps it.
+    pub backend: Backend,
+    /// The folder of the state, where it is embedded.
     pub path: PathBuf,
     /// What is kept, and how much of it in memory.
     pub store: StoreConfig,
+    /// How to reach Valkey or Redis, where they keep it.
+    pub valkey: ValkeyConfig,
+}
+
+/// Who keeps the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// This process, in memory and in a folder of its own.
+    #[default]
+    Embedded,
+    /// Valkey or Redis, for several replicas.
+    Valkey,
 }
 
 /// The configuration is wrong.
@@ -113,12 +131,23 @@ impl Config {
         self.server.validate().map_err(|error| wrong(format!("key `{error}`")))?;
         self.kafka.validate().map_err(|error| wrong(format!("key `{error}`")))?;
         self.consumer.validate().map_err(|error| wrong(format!("key `{error}`")))?;
-        if self.consumer.group != Group::None {
-            let rule =
-                "must be none where each replica keeps a state of its own, which needs every partition";
+        self.state.valkey.validate().map_err(|error| wrong(format!("key `{error}`")))?;
+        if self.consumer.group != Group::None && self.state.backend == Backend::Embedded {
+            let rule = "must be none where each replica keeps a state of its own, which needs every partition; \
+                 state.backend = \"valkey\" shares one";
             return Err(wrong(format!("key `consumer.group`: {rule}")));
         }
         self.recommend.validate().map_err(|error| wrong(error.to_string()))
+    }
+
+    /// How events are taken in, given who keeps the state: other replicas see an item's counters once they are
+    /// flushed, and are to be a second behind at most.
+    pub fn consuming(&self) -> ConsumerConfig {
+        let mut consumer = self.consumer.clone();
+        if self.state.backend == Backend::Valkey {
+            consumer.flush_interval_ms = consumer.flush_interval_ms.min(SHARED_FLUSH_MS);
+        }
+        consumer
     }
 }
 
@@ -146,7 +175,12 @@ impl Default for BundlesConfig {
 
 impl Default for StateConfig {
     fn default() -> Self {
-        Self { path: "state".into(), store: StoreConfig::default() }
+        Self {
+            backend: Backend::default(),
+            path: "state".into(),
+            store: StoreConfig::default(),
+            valkey: ValkeyConfig::default(),
+        }
     }
 }
 
@@ -275,6 +309,19 @@ mod tests {
         assert_eq!(config.kafka.properties, properties.into_iter().collect());
         assert_eq!(config.kafka.brokers, "b:2");
         assert_eq!(config.server, ServerConfig::default());
+    }
+
+    #[test]
+    fn a_group_needs_a_state_that_is_shared() {
+        let load = |set: &[&str]| {
+            let set: Vec<_> = set.iter().map(|entry| (*entry).to_owned()).collect();
+            load::<Config>(None, &set).unwrap().validate()
+        };
+        let refused = load(&["consumer.group=classic"]).unwrap_err().to_string();
+        assert!(refused.contains("`consumer.group`") && refused.contains("state.backend"), "{refused}");
+        assert_eq!(load(&["consumer.group=classic", "state.backend=valkey"]), Ok(()));
+        let refused = load(&["state.valkey.addresses=nowhere"]).unwrap_err().to_string();
+        assert!(refused.contains("`state.valkey.addresses"), "{refused}");
     }
 
     #[test]

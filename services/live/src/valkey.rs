@@ -165,6 +165,30 @@ impl ValkeyStore {
         self.shared.trouble().clone()
     }
 
+    /// The next offset of each partition, as it was last flushed.
+    ///
+    /// # Errors
+    /// When the servers cannot be asked, or what they hold is of another topic or version.
+    pub async fn flushed(&self) -> Result<Vec<PartitionOffset>, StoreError> {
+        let shared = &self.shared;
+        shared.claim_prefix().await?;
+        let partitions = shared.partitions().await?;
+        let asked = partitions.iter().map(|&partition| {
+            let mut command = redis::cmd("HGET");
+            command.arg(shared.keys.at(partition)).arg("at");
+            command
+        });
+        let mut offsets = Vec::with_capacity(partitions.len());
+        let asked: Vec<_> = asked.collect();
+        let answers = if asked.is_empty() { Vec::new() } else { shared.all(asked).await? };
+        for (&partition, answer) in partitions.iter().zip(answers) {
+            if let Some(bytes) = shared.value::<Option<Vec<u8>>>(answer)? {
+                offsets.push(PartitionOffset { partition, offset: shared.at(partition, &bytes)?.next });
+            }
+        }
+        Ok(offsets)
+    }
+
     /// Whether the servers answer, and in which version: for `endcap doctor`.
     ///
     /// # Errors

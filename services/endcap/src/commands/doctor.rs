@@ -4,13 +4,13 @@ use std::{fmt, net::TcpListener, path::Path};
 
 use endcap_bundle::{Bundle, BundleStore};
 use endcap_index::Simd;
-use endcap_live::{EventSource, KafkaSource};
+use endcap_live::{EventSource, KafkaSource, ValkeyStore};
 use serde::Serialize;
 
 use super::print;
 use crate::{
     cli::{DoctorArgs, Output},
-    config::{self, Config},
+    config::{self, Backend, Config},
     exit::Failure,
 };
 
@@ -27,7 +27,7 @@ pub fn run(args: DoctorArgs, output: Output) -> Result<(), Failure> {
         port(&config),
         broker(&config),
         bundle(&config),
-        writable("state", &config.state.path),
+        state(&config),
     ]);
     print(&findings, output)?;
     let bad = findings.0.iter().filter(|finding| !finding.good).count();
@@ -107,6 +107,23 @@ fn bundle(config: &Config) -> Finding {
         )
     };
     Finding::of("bundle", loaded.map(describe).map_err(|error| error.to_string()))
+}
+
+fn state(config: &Config) -> Finding {
+    match config.state.backend {
+        Backend::Embedded => writable("state", &config.state.path),
+        Backend::Valkey => {
+            let asked = || -> anyhow::Result<String> {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async {
+                    let (topic, state) = (&config.kafka.topics.events, &config.state);
+                    let (store, _) = ValkeyStore::open(&state.valkey, topic, &state.store)?;
+                    Ok(store.ping().await?)
+                })
+            };
+            Finding::of("state", asked().map_err(|error| error.to_string()))
+        }
+    }
 }
 
 fn writable(what: &'static str, path: &Path) -> Finding {

@@ -12,6 +12,7 @@
 
 mod bundles;
 mod ports;
+mod state;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use anyhow::Context;
 use endcap_bundle::BundleStore;
 use endcap_live::{
     DeadLetters, EventProducer, EventSink, ItemProducer, KafkaConfig, KafkaSink, KafkaSource,
-    PartitionOffset, StateStore, consumer, impressions, items, kafka::create_topics,
+    PartitionOffset, consumer, impressions, items, kafka::create_topics,
 };
 use endcap_recommend::{Recommender, SystemClock};
 use endcap_server as server;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     bundles::{Admin, Bundles},
     ports::{Catalogue, Events, Items, Stream},
+    state::State,
 };
 use crate::config::Config;
 
@@ -79,7 +81,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             Err(_) => tracing::warn!("topics are not checked: {} does not answer", config.kafka.brokers),
         }
     }
-    let (state, writer) = StateStore::open(&config.state.path, &topics.events, &config.state.store)?;
+    let (state, writer) = State::open(config)?;
     let prompt: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&within_deadline(config))?);
     let patient: Arc<dyn EventSink> = Arc::new(KafkaSink::patient(&config.kafka)?);
     let dead_letters = DeadLetters::new(Arc::clone(&patient), topics.dead_letters.as_str());
@@ -94,7 +96,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         items_from.map(|at| PartitionOffset { partition: at.partition, offset: at.offset }).collect();
     let recommender = Arc::new(Recommender::new(
         bundle,
-        Arc::new(state.clone()),
+        state.reader(),
         Arc::new(impressions.clone()),
         Arc::new(SystemClock),
         config.recommend.clone(),
@@ -106,9 +108,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             &topics.events,
             config.consumer.membership().as_ref(),
         )?),
-        writer: Box::new(writer),
+        writer,
         dead_letters: dead_letters.clone(),
-        config: config.consumer.clone(),
+        config: config.consuming(),
     });
     let (feeding, feed) = items::Service::new(items::Options {
         source: Box::new(KafkaSource::new(&config.kafka, &topics.items)?),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use endcap_live::{
-    CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, StateStore, Topics,
-    consumer, items,
+    CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, Topics, consumer, items,
 };
 use endcap_proto::{Event, Item, ItemId, v1};
 use endcap_recommend::{ItemChange, Position, Recommender};
 use endcap_server::{EventWriter, ItemWriter, StreamReport, StreamStatus, WriteError};
 use futures::future::{BoxFuture, FutureExt};
+
+use super::state::State;
 
 /// Events from `EventService` to the topic `events`.
 pub struct Events(pub EventProducer);
@@ -25,7 +26,7 @@ pub struct Stream {
     pub consumer: consumer::Handle,
     pub feed: items::Handle,
     pub impressions: ImpressionProducer,
-    pub state: StateStore,
+    pub state: State,
     pub topics: Topics,
 }
 
@@ -77,6 +78,7 @@ impl StreamStatus for Stream {
         degraded.extend(paused.map(|why| about(&self.topics.events, format!("reading pauses: {why}"))));
         degraded.extend(feed.trouble.map(|trouble| about(&self.topics.items, trouble)));
         degraded.extend(impressions.trouble.map(|trouble| about(&self.topics.impressions, trouble)));
+        degraded.extend(self.state.trouble());
         let lost: u64 = impressions.dropped.values().sum();
         if lost > 0 {
             degraded.push(format!("topic {}: {lost} impressions lost", self.topics.impressions));
@@ -88,7 +90,7 @@ impl StreamStatus for Stream {
             end_offset: partition.end,
         });
         StreamReport {
-            visitors: self.state.shoppers_in_memory() as u64,
+            visitors: self.state.visitors(),
             applied: status.applied,
             repeated: status.duplicates,
             late: status.late,

@@ -25,14 +25,19 @@ pub struct ValkeyConfig {
     /// Encrypt, and check the server's certificate.
     pub tls: bool,
     /// The authority that signed the server's certificate, in PEM; the system's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// A certificate of our own, in PEM, where the server asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_file: Option<PathBuf>,
     /// Its key, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
     /// Who we are; the server's default user when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// Where the password lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
 }
 
@@ -58,7 +63,7 @@ impl Default for ValkeyConfig {
             addresses: "localhost:6379".to_owned(),
             cluster: false,
             prefix: "endcap:".to_owned(),
-            ttl_hours: 24 * 90,
+            ttl_hours: 24 * 180,
             timeout_ms: 1000,
             poll_interval_ms: 200,
             tls: false,

@@ -1,12 +1,12 @@
 //! `endcap events lag`: how far the state is behind each partition's end.
 //!
 //! The offsets are the state's own, for none is committed to a group: a running service is asked for them, and where
-//! there is none, the state's folder is read.
+//! there is none, the state's folder, or Valkey.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::Context;
-use endcap_live::{EventSource, KafkaSource, StateStore};
+use endcap_live::{EventSource, KafkaSource, StateStore, ValkeyStore};
 use endcap_proto::v1::{GetStatusRequest, admin_service_client::AdminServiceClient};
 use serde::Serialize;
 use tonic::transport::Endpoint;
@@ -14,7 +14,7 @@ use tonic::transport::Endpoint;
 use crate::{
     cli::{LagArgs, Output},
     commands::print,
-    config::Config,
+    config::{Backend, Config},
     exit::Failure,
 };
 
@@ -71,8 +71,16 @@ fn ask(config: &Config, address: Option<&str>) -> anyhow::Result<BTreeMap<i32, i
     })
 }
 
-/// The same, by the state's folder, which no service may be using.
+/// The same, by the state itself: a folder, which no service may be using, or Valkey.
 fn read(config: &Config) -> anyhow::Result<BTreeMap<i32, i64>> {
+    if config.state.backend == Backend::Valkey {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(async {
+            let (topic, state) = (&config.kafka.topics.events, &config.state);
+            let (store, _) = ValkeyStore::open(&state.valkey, topic, &state.store)?;
+            Ok(store.flushed().await?.into_iter().map(|at| (at.partition, at.offset)).collect())
+        });
+    }
     let path = &config.state.path;
     if !path.is_dir() {
         anyhow::bail!("{}: no such folder, so nothing was applied", path.display());
@@ -84,7 +92,7 @@ fn read(config: &Config) -> anyhow::Result<BTreeMap<i32, i64>> {
 #[derive(Serialize)]
 struct Lag {
     topic: String,
-    /// Who said how far the state is: `service`, or `state`, its folder.
+    /// Who said how far the state is: `service`, or `state`, its folder or Valkey.
     offsets_from: &'static str,
     lag: u64,
     partitions: Vec<Partition>,
