@@ -244,8 +244,11 @@ async fn requests_that_break_a_rule_name_the_field() {
     refused(&client, request, Code::ResourceExhausted, message).await;
     let request = RecommendRequest { exclude_item_ids: vec!["sku-1234567".into(); 1_000_000], ..anna() };
     refused(&client, request, Code::ResourceExhausted, "4194304").await;
-    let request = RecommendRequest { filter: "price < 10".into(), ..anna() };
-    refused(&client, request, Code::Unimplemented, "filter does not act in this version").await;
+    let request = RecommendRequest { filter: "price < \"10\"".into(), ..anna() };
+    let message = "filter: price is a number: write 10 without quotes (at character 9)";
+    refused(&client, request, Code::InvalidArgument, message).await;
+    let request = RecommendRequest { page_token: "next".into(), ..anna() };
+    refused(&client, request, Code::Unimplemented, "page_token does not act in this version").await;
     let request = RecommendRequest { experiment_ids: vec!["a".into()], ..anna() };
     refused(&client, request, Code::Unimplemented, "experiment_ids does not act in this version").await;
     let request = RecommendRequest { placement: "attic".into(), ..anna() };

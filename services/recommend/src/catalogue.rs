@@ -176,6 +176,11 @@ impl<'m> Pinned<'m> {
         self.catalogue.rows.get(&key).map(|&row| &self.catalogue.entries[row as usize])
     }
 
+    /// The items that were added or changed.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = &Entry> {
+        self.catalogue.changes.iter(&self.guard).filter_map(|(_, entry)| entry.as_ref())
+    }
+
     /// Every item, the bundle's first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         let changes = self.catalogue.changes.iter(&self.guard);

@@ -17,6 +17,9 @@ pub struct RecommendConfig {
     /// The placements of the shop, by the name that requests use. `default` is what a request without a
     /// placement means, and is there even when it is not listed.
     pub placements: BTreeMap<String, PlacementConfig>,
+    /// The share of requests whose retrieval is done again, exactly, beside the request, to measure recall; 0 turns
+    /// it off.
+    pub recall_probe: f64,
     /// Milliseconds to wait for the shopper's state. After that the slate is made without it, and says so.
     pub state_timeout_ms: u64,
     /// Seed of slate ids and exploration. Drawn at each start when absent, as it should be for more than one replica.
@@ -101,6 +104,7 @@ impl Default for RecommendConfig {
             sources: SourcesConfig::default(),
             rules: RulesConfig::default(),
             placements: BTreeMap::from([(DEFAULT_PLACEMENT.to_owned(), PlacementConfig::default())]),
+            recall_probe: 0.001,
             state_timeout_ms: 20,
             seed: None,
             attribution_key_file: None,
@@ -124,6 +128,7 @@ impl RecommendConfig {
         for (key, count) in most {
             within(key, count as f64, 0.0..=5_000.0)?;
         }
+        within("recall_probe", self.recall_probe, 0.0..=1.0)?;
         within("state_timeout_ms", self.state_timeout_ms as f64, 1.0..=60_000.0)?;
         for (name, placement) in &self.placements {
             let key = |key: &str| format!("placements.{name}.{key}");

@@ -1,12 +1,12 @@
 //! What must not be shown: the catalogue's facts, the request's wishes, the shopper's past.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use endcap_features::KeySet;
 use endcap_proto::{Availability, EventTime, Item, ItemId, ItemKey};
 
 use crate::{
-    Query, View,
+    CompiledFilter, Query, View,
     config::{RulesConfig, ValueConfig},
     stage::{Candidate, Filter, Reason, Removed},
 };
@@ -20,6 +20,8 @@ pub struct Asked<'a> {
     pub only: &'a [ItemId],
     /// What each outcome is worth.
     pub value: ValueConfig,
+    /// What the items must be like.
+    pub(crate) filter: Option<Arc<CompiledFilter>>,
     /// Labels that the index should not return in the first place: those of `excluded`.
     pub(crate) except: Vec<u64>,
     excluded: KeySet<ItemKey>,
@@ -31,6 +33,9 @@ pub struct Asked<'a> {
 
 /// Drops what cannot be sold now.
 pub(crate) struct Sellable;
+
+/// Drops what the request's filter does not select.
+pub(crate) struct Matching;
 
 /// Drops what the request excludes, and what the shopper has before them already.
 pub(crate) struct Unwanted;
@@ -62,6 +67,7 @@ impl<'a> Asked<'a> {
             page_size,
             only: &[],
             value,
+            filter: None,
             except: Vec::new(),
             excluded: KeySet::default(),
             on_page: KeySet::default(),
@@ -75,6 +81,11 @@ impl<'a> Asked<'a> {
         Self { allow_bought: true, ..self.clone() }
     }
 
+    /// The same, of the items that a filter selects. It must be compiled for the snapshot of the view that is ranked.
+    pub fn with_filter(self, filter: Option<Arc<CompiledFilter>>) -> Self {
+        Self { filter, ..self }
+    }
+
     /// Asks for a ranking of these only, where there are any.
     pub fn with_only(self, only: &'a [ItemId]) -> Self {
         Self { only, ..self }
@@ -86,6 +97,15 @@ impl<'a> Asked<'a> {
 impl Filter for Sellable {
     fn filter(&self, view: &View<'_>, _: &Asked<'_>, candidates: &mut Vec<Candidate<'_>>) -> Vec<Removed> {
         take_out(candidates, |candidate| unsellable(&candidate.entry.item, view.user().as_of))
+    }
+}
+
+impl Filter for Matching {
+    fn filter(&self, _: &View<'_>, asked: &Asked<'_>, candidates: &mut Vec<Candidate<'_>>) -> Vec<Removed> {
+        let Some(filter) = &asked.filter else { return Vec::new() };
+        take_out(candidates, |candidate| {
+            (!filter.expression().matches(&candidate.entry.item)).then_some(Reason::Filtered)
+        })
     }
 }
 

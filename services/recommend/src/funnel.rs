@@ -19,7 +19,7 @@ use endcap_proto::{ItemId, ItemKey};
 use crate::{
     Entry, RecommendConfig, StageError, View,
     config::RulesConfig,
-    filters::{Asked, OnePerGroup, Past, Sellable, Unwanted},
+    filters::{Asked, Matching, OnePerGroup, Past, Sellable, Unwanted},
     scorers::{Fusion, RankerScorer},
     sources,
     stage::{Candidate, Candidates, Filter, Reason, Removed, Scorer, Source, SourceKind, SourceSet},
@@ -53,6 +53,17 @@ pub struct FunnelTimes {
     pub features: Duration,
     /// Scoring and sorting.
     pub scoring: Duration,
+}
+
+// === impl FunnelTimes ===
+
+impl std::ops::AddAssign for FunnelTimes {
+    fn add_assign(&mut self, more: Self) {
+        self.sources += more.sources;
+        self.rules += more.rules;
+        self.features += more.features;
+        self.scoring += more.scoring;
+    }
 }
 
 // === impl Funnel ===
@@ -177,8 +188,7 @@ impl Funnel {
         kept: &mut Vec<Candidate<'v>>,
         removed: &mut Vec<Removed>,
     ) {
-        let popular = view.model().by_popularity().iter().filter_map(|&key| view.entry(key));
-        let mut rest = popular.chain(view.entries()).peekable();
+        let mut rest = the_rest(view, asked).peekable();
         let source = SourceSet::default().with(SourceKind::Catalogue);
         while self.places(kept) < asked.page_size && rest.peek().is_some() {
             rest.by_ref()
@@ -226,7 +236,26 @@ impl Funnel {
 }
 
 fn rules(config: &RulesConfig) -> Vec<Box<dyn Filter>> {
-    vec![Box::new(Sellable), Box::new(Unwanted), Box::new(Past(*config))]
+    vec![Box::new(Sellable), Box::new(Matching), Box::new(Unwanted), Box::new(Past(*config))]
+}
+
+/// The catalogue, the most popular first, or what the filter selects of it.
+fn the_rest<'a, 'v: 'a>(
+    view: &'v View<'_>,
+    asked: &'a Asked<'_>,
+) -> Box<dyn Iterator<Item = &'v Entry> + 'a> {
+    let entry = |key| view.entry(key);
+    match &asked.filter {
+        None => {
+            let popular = view.model().by_popularity().iter().filter_map(move |&key| entry(key));
+            Box::new(popular.chain(view.entries()))
+        }
+        Some(filter) => {
+            let keys = filter.popular().iter().copied().chain(filter.keys(view.index()));
+            let changed = view.changed_entries().filter(|entry| filter.expression().matches(&entry.item));
+            Box::new(keys.filter_map(entry).chain(changed))
+        }
+    }
 }
 
 /// One row of [`RANK_FEATURES_LEN`] for each candidate. What lies scattered in memory is looked up in loops of its

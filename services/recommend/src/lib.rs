@@ -26,11 +26,13 @@ mod clock;
 mod config;
 mod draws;
 mod error;
+mod expression;
 mod filters;
 mod funnel;
 mod hydrators;
 mod impression;
 mod model;
+mod probe;
 mod query;
 mod recommender;
 mod scorers;
@@ -47,11 +49,15 @@ pub use config::{
     ExploreConfig, InvalidConfig, PlacementConfig, RecommendConfig, RulesConfig, SourcesConfig, ValueConfig,
 };
 pub use error::{ChangeError, ModelError, RecommendError, StageError};
+pub use expression::{
+    CompiledFilter, FilterError, FilterExpression, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES,
+};
 pub use filters::Asked;
 pub use funnel::{Counters, Funnel, FunnelTimes};
 pub use hydrators::Shopper;
 pub use impression::{ImpressionSink, SinkFull};
 pub use model::{Model, Parts, View};
+pub use probe::{Passing, RecallReport, RecallTally};
 pub use query::{
     Context, DEFAULT_PAGE_SIZE, DEFAULT_PLACEMENT, MAX_IDS, MAX_LABELS, MAX_PAGE_SIZE, MAX_RECENT_EVENTS,
     MAX_TEXT_BYTES, Query,

@@ -4,6 +4,8 @@
 //! features, taste, user vector, a snapshot of the index. Everything behind a view is pure and synchronous, so that
 //! training (rows for the ranker), evaluation and serving run the same code.
 
+use std::sync::Arc;
+
 use endcap_bundle::{Bundle, PartitionOffset};
 use endcap_features::{
     KeyHasher, RANK_FEATURES_LEN, Taste, UserFeatures, UserState, Vocabulary, features_at,
@@ -14,8 +16,9 @@ use endcap_proto::{EventTime, EventType, FieldError, Item, ItemKey};
 use endcap_towers::{Ranker, Towers, UserInput};
 
 use crate::{
-    ChangeError, Entry, ItemChange, ModelError, StageError,
+    ChangeError, CompiledFilter, Entry, FilterExpression, ItemChange, ModelError, StageError,
     catalogue::{Catalogue, Pinned},
+    expression::Filters,
 };
 
 /// What a model is made of. A [`Bundle`] is one; a training run is one before it has a ranker.
@@ -47,7 +50,8 @@ pub struct Model {
     counting: CountingModels,
     index: Index,
     items_offsets: Vec<PartitionOffset>,
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
+    filters: Filters,
     /// Vectors of items that stand in histories and are not in the index: deleted ones, and those of which only
     /// events tell.
     unlisted: papaya::HashMap<ItemKey, Box<[f32]>, std::hash::BuildHasherDefault<KeyHasher>>,
@@ -101,17 +105,35 @@ impl Model {
             return Err(ModelError::Dimension { index: index.dim(), towers: towers.dim() });
         }
         let entries = catalogue.into_iter().map(|item| Entry::new(item, &counting));
-        let catalogue = Catalogue::new(entries.collect())?;
+        let catalogue = Arc::new(Catalogue::new(entries.collect())?);
         let unlisted = papaya::HashMap::with_hasher(Default::default());
-        Ok(Self { version, vocabulary, towers, ranker, counting, index, items_offsets, catalogue, unlisted })
+        let filters = Filters::default();
+        Ok(Self {
+            version,
+            vocabulary,
+            towers,
+            ranker,
+            counting,
+            index,
+            items_offsets,
+            catalogue,
+            filters,
+            unlisted,
+        })
     }
 
     /// Takes it apart again. Changes since are left out.
     pub fn into_parts(self) -> Parts {
+        // Compiled filters hold the catalogue too.
+        drop(self.filters);
+        let catalogue = match Arc::try_unwrap(self.catalogue) {
+            Ok(catalogue) => catalogue.into_items(),
+            Err(shared) => shared.base().iter().map(|entry| entry.item.clone()).collect(),
+        };
         Parts {
             version: self.version,
             vocabulary: self.vocabulary,
-            catalogue: self.catalogue.into_items(),
+            catalogue,
             towers: self.towers,
             ranker: self.ranker,
             counting: self.counting,
@@ -168,6 +190,36 @@ impl Model {
     /// Items that were added, changed or deleted since.
     pub fn changed_items(&self) -> usize {
         self.catalogue.changed()
+    }
+
+    /// The filter with the items of `snapshot` that it selects, from the cache where it is there. `snapshot` is one of
+    /// this model's [`index`](Self::index).
+    pub fn filter(&self, snapshot: &Snapshot, expression: &FilterExpression) -> Arc<CompiledFilter> {
+        self.filters.get(snapshot, &self.catalogue, expression)
+    }
+
+    /// [`filter`](Self::filter), whatever the cache holds.
+    pub fn compile_filter(&self, snapshot: &Snapshot, expression: &FilterExpression) -> CompiledFilter {
+        self.filters.compile(snapshot, &self.catalogue, expression)
+    }
+
+    /// The filters of late requests.
+    pub(crate) fn filters(&self) -> Vec<FilterExpression> {
+        self.filters.expressions()
+    }
+
+    /// Compiles filters for the index as it is, so that no request has to.
+    pub(crate) fn warm(&self, filters: &[FilterExpression]) {
+        let snapshot = self.index.snapshot();
+        for expression in filters {
+            self.filter(&snapshot, expression);
+        }
+    }
+
+    /// Whether the cache holds the filter for the snapshot.
+    #[cfg(test)]
+    pub(crate) fn has_filter(&self, snapshot: &Snapshot, expression: &FilterExpression) -> bool {
+        self.filters.cached(snapshot, expression).is_some()
     }
 
     /// The item of that key.
@@ -381,5 +433,10 @@ impl<'m> View<'m> {
     /// Every item of the catalogue.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.catalogue.iter()
+    }
+
+    /// The items that were added or changed since the bundle was made.
+    pub(crate) fn changed_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.catalogue.changes()
     }
 }

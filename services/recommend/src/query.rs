@@ -4,11 +4,11 @@
 //! ([`RecommendError::InvalidArgument`] names the field and the rule), or it does not act yet
 //! ([`RecommendError::Unimplemented`] names the field): none is ignored.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use endcap_proto::{Event, EventType, FieldError, ItemId, UserId, VisitorId, v1};
 
-use crate::RecommendError;
+use crate::{FilterExpression, MAX_FILTER_VALUES, RecommendError};
 
 /// The most entries that a list of ids may have.
 pub const MAX_IDS: usize = 10_000;
@@ -46,6 +46,11 @@ pub struct Query {
     pub exclude: Vec<ItemId>,
     /// Rank these only, when there are any; without repeats.
     pub candidates: Vec<ItemId>,
+    /// What the products must be like.
+    pub filter: Option<FilterExpression>,
+    /// Whether the answer may be shorter than asked where too few products pass the filter. Otherwise products that
+    /// do not pass come after those that do.
+    pub strict_filtering: bool,
     /// Say why each product is there.
     pub explain: bool,
     /// Add the catalogue's entry of each product.
@@ -86,6 +91,8 @@ impl Query {
             page_size: DEFAULT_PAGE_SIZE,
             exclude: Vec::new(),
             candidates: Vec::new(),
+            filter: None,
+            strict_filtering: true,
             explain: false,
             return_item: false,
             validate_only: false,
@@ -104,6 +111,7 @@ impl TryFrom<v1::RecommendRequest> for Query {
         at_most("candidate_ids", request.candidate_ids.len(), MAX_IDS)?;
         at_most("recent_events", request.recent_events.len(), MAX_RECENT_EVENTS)?;
         at_most("labels", request.labels.len(), MAX_LABELS)?;
+        at_most("filter_values", request.filter_values.len(), MAX_FILTER_VALUES)?;
         refuse_what_does_not_act(&request)?;
         let visitor = VisitorId::new(request.visitor_id)?;
         let mut candidates = ids("candidate_ids", request.candidate_ids)?;
@@ -125,6 +133,8 @@ impl TryFrom<v1::RecommendRequest> for Query {
             page_size: page_size(request.page_size)?,
             exclude: ids("exclude_item_ids", request.exclude_item_ids)?,
             candidates,
+            filter: filter(&request.filter, &request.filter_values)?,
+            strict_filtering: request.strict_filtering.unwrap_or(true),
             explain: request.explain,
             return_item: request.return_item,
             validate_only: request.validate_only,
@@ -145,9 +155,6 @@ fn refuse_what_does_not_act(request: &v1::RecommendRequest) -> Result<(), Recomm
     let context = request.context.as_ref();
     let set = [
         ("page_token", !request.page_token.is_empty()),
-        ("filter", !request.filter.is_empty()),
-        ("filter_values", !request.filter_values.is_empty()),
-        ("strict_filtering", request.strict_filtering.is_some()),
         ("promotions", !request.promotions.is_empty()),
         ("diversity", !matches!(diversity, v1::Diversity::Unspecified | v1::Diversity::None)),
         ("experiment_ids", !request.experiment_ids.is_empty()),
@@ -172,6 +179,17 @@ fn recent_events(visitor: &VisitorId, events: Vec<v1::Event>) -> Result<Vec<Even
         Event::try_from(event).map_err(|error| error.within(format_args!("recent_events[{i}]")))
     };
     Ok(events.into_iter().enumerate().map(event).collect::<Result<_, _>>()?)
+}
+
+fn filter(text: &str, values: &BTreeMap<String, String>) -> Result<Option<FilterExpression>, FieldError> {
+    if let Some(name) =
+        values.keys().find(|name| name.len() > MAX_TEXT_BYTES || values[*name].len() > MAX_TEXT_BYTES)
+    {
+        let name: String = name.chars().take(40).collect();
+        let rule = format!("name and value must be at most {MAX_TEXT_BYTES} bytes");
+        return Err(FieldError::new(format!("filter_values[{name:?}]"), rule));
+    }
+    Ok(FilterExpression::parse(text, values)?)
 }
 
 fn page_size(asked: i32) -> Result<usize, FieldError> {
@@ -311,9 +329,7 @@ mod tests {
             RecommendError::Unimplemented { field } => field,
             other => panic!("{other}"),
         };
-        assert_eq!(field(|r| r.filter = "price < 5".into()), "filter");
         assert_eq!(field(|r| r.page_token = "t".into()), "page_token");
-        assert_eq!(field(|r| r.strict_filtering = Some(false)), "strict_filtering");
         assert_eq!(field(|r| r.promotions.push(Default::default())), "promotions");
         assert_eq!(field(|r| r.diversity = v1::Diversity::High as i32), "diversity");
         assert_eq!(field(|r| r.experiment_ids.push("e".into())), "experiment_ids");

@@ -4,6 +4,7 @@
 //! kept beside the model: a swap lets those that the new bundle does not know act on it before the pointer moves.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,21 +13,23 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use endcap_features::{KeyMap, RANK_FEATURES_LEN};
+use endcap_features::{KeyMap, KeySet, RANK_FEATURES_LEN};
 use endcap_index::{Compaction, IndexError};
 use endcap_proto::{FieldError, Item, ItemId, ItemKey};
 use uuid::Uuid;
 
 use crate::{
-    Attribution, AttributionKey, ChangeError, Clock, ImpressionSink, ItemChange, Model, ModelError, Parts,
-    PlacedItem, PlacementConfig, Query, RecommendConfig, RecommendError, Slate, StateReader, Trace,
+    Attribution, AttributionKey, ChangeError, Clock, ExploreConfig, ImpressionSink, ItemChange, Model,
+    ModelError, Parts, PlacedItem, PlacementConfig, Query, RecallReport, RecommendConfig, RecommendError,
+    Slate, StageError, StateReader, Trace, View,
     draws::Draws,
     filters::Asked,
     funnel::Funnel,
     hydrators::{PageContext, RecentEvents, Shopper, StoredState},
     impression::LogImpression,
+    probe::RecallProbe,
     selector,
-    stage::{Candidate, QueryHydrator, Reason, Removed, SideEffect},
+    stage::{Candidate, Candidates, QueryHydrator, Reason, Removed, SideEffect},
 };
 
 /// Changes that pass through the item tower at once when a bundle is swapped in.
@@ -48,6 +51,7 @@ pub struct Recommender {
     config: RecommendConfig,
     hydrators: Vec<Box<dyn QueryHydrator>>,
     funnel: Funnel,
+    probe: RecallProbe,
     side_effects: Vec<Box<dyn SideEffect>>,
 }
 
@@ -96,6 +100,7 @@ impl Recommender {
                 Box::new(PageContext),
             ],
             funnel: Funnel::new(&config),
+            probe: RecallProbe::new(config.recall_probe),
             side_effects: vec![Box::new(LogImpression(sink))],
             state,
             clock,
@@ -155,33 +160,36 @@ impl Recommender {
         let model = self.model.load_full();
         let view = model.view(&shopper.state, shopper.as_of);
         slate.trace.user_vector = begun.elapsed();
+        within_deadline(query, "filter")?;
+        let begun = Instant::now();
+        let filter = query.filter.as_ref().map(|expression| model.filter(view.index(), expression));
+        slate.trace.filter = begun.elapsed();
         within_deadline(query, "sources")?;
-        let asked = Asked::of(query, placement.value);
+        let unfiltered = Asked::of(query, placement.value);
+        let asked = unfiltered.clone().with_filter(filter);
         let counters = |item| self.state.counters(item, shopper.as_of);
-        let (ranking, times) = self.funnel.rank_timed(&view, &asked, &counters);
+        let (mut ranking, mut times) = self.funnel.rank_timed(&view, &asked, &counters);
+        self.probe.offer(slate.seed, &view, &asked, self.config.sources.towers);
         within_deadline(query, "places")?;
         let begun = Instant::now();
-        let scores: Vec<f64> = ranking.rows.iter().map(|candidate| candidate.score).collect();
         let mut draws = Draws::new(slate.seed);
-        let places = selector::select(&scores, query.page_size, &placement.explore, &mut draws);
-        let features =
-            |row: usize| ranking.features[row * RANK_FEATURES_LEN..(row + 1) * RANK_FEATURES_LEN].to_vec();
-        slate.places = places
-            .into_iter()
-            .map(|place| {
-                let Candidate { entry, sources, score, probabilities, row, .. } = &ranking.rows[place.rank];
-                PlacedItem {
-                    id: entry.item.id.clone(),
-                    score: *score,
-                    probabilities: *probabilities,
-                    sources: *sources,
-                    propensity: place.propensity,
-                    explored: place.explored,
-                    features: features(*row),
-                    item: query.return_item.then(|| entry.item.clone()),
-                }
-            })
-            .collect();
+        slate.places = places(&ranking, query, query.page_size, &placement.explore, &mut draws);
+        if slate.places.len() < query.page_size && query.filter.is_some() && !query.strict_filtering {
+            let (mut rest, more) = self.funnel.rank_timed(&view, &unfiltered, &counters);
+            times += more;
+            let shown: KeySet<ItemKey> = slate.places.iter().map(|place| place.id.key()).collect();
+            let matching = slate.places.len();
+            self.leave_out(&shown, &view, &mut rest.rows);
+            let room = query.page_size - matching;
+            let certain = ExploreConfig { slots: 0, ..placement.explore };
+            slate.places.extend(places(&rest, query, room, &certain, &mut draws));
+            let reason = format!("{matching} of {} places match it: the rest do not", slate.places.len());
+            slate.degraded.push(StageError { stage: "filter", reason });
+            rest.degraded.retain(|error| !ranking.degraded.contains(error));
+            ranking.degraded.extend(rest.degraded);
+            ranking.removed.retain(|removed| removed.reason == Reason::Filtered);
+            ranking.removed.extend(rest.removed);
+        }
         let context = &query.context;
         let named = [&query.candidates, &context.items, &context.cart, &query.exclude].into_iter().flatten();
         slate.missing = named.filter(|id| view.entry(id.key()).is_none()).cloned().collect();
@@ -201,6 +209,20 @@ impl Recommender {
         slate.trace.funnel = times;
         slate.trace.finish = begun.elapsed();
         Ok(())
+    }
+
+    /// Takes out of `rows` what is shown already, and the other variants of those products.
+    fn leave_out(&self, shown: &KeySet<ItemKey>, view: &View<'_>, rows: &mut Vec<Candidate<'_>>) {
+        let group = |key: &ItemKey| view.entry(*key).and_then(|entry| entry.item.group_id.as_deref());
+        let groups: HashSet<&str> = match self.config.rules.one_per_group {
+            true => shown.iter().filter_map(group).collect(),
+            false => HashSet::new(),
+        };
+        rows.retain(|candidate| {
+            let variant =
+                candidate.entry.item.group_id.as_deref().is_some_and(|group| groups.contains(group));
+            !variant && !shown.contains(&candidate.key)
+        });
     }
 
     /// An empty slate with an id and a seed of its own.
@@ -256,6 +278,7 @@ impl Recommender {
     /// When the bundle's parts do not fit each other; the old one goes on serving.
     pub fn swap(&self, bundle: impl Into<Parts>, replay: Vec<ItemChange>) -> Result<(), ModelError> {
         let model = Model::new(bundle)?;
+        model.warm(&self.model.load().filters());
         let mut changes = self.lock();
         for change in replay {
             if !changes.get(&change.key).is_some_and(|known| change.is_stale_beside(known)) {
@@ -335,6 +358,11 @@ impl Recommender {
         self.model.load().list(after, limit)
     }
 
+    /// The recall of the queries that were probed.
+    pub fn recall(&self) -> RecallReport {
+        self.probe.report()
+    }
+
     /// How it stands.
     pub fn status(&self) -> RecommenderStatus {
         let model = self.model.load();
@@ -352,12 +380,43 @@ impl Recommender {
     /// When it cannot be rebuilt; the index stays as it is.
     pub fn compact_if_due(&self) -> Result<Option<Compaction>, IndexError> {
         let model = self.model.load_full();
-        model.index().compaction_due().then(|| model.index().compact()).transpose()
+        let done = model.index().compaction_due().then(|| model.index().compact()).transpose()?;
+        if matches!(done, Some(Compaction::Done { .. })) {
+            model.warm(&model.filters());
+        }
+        Ok(done)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, KeyMap<ItemKey, ItemChange>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The best of a ranking in their places, with what is logged of each.
+fn places(
+    ranking: &Candidates<'_>,
+    query: &Query,
+    room: usize,
+    explore: &ExploreConfig,
+    draws: &mut Draws,
+) -> Vec<PlacedItem> {
+    let scores: Vec<f64> = ranking.rows.iter().map(|candidate| candidate.score).collect();
+    let features =
+        |row: usize| ranking.features[row * RANK_FEATURES_LEN..(row + 1) * RANK_FEATURES_LEN].to_vec();
+    let placed = |place: selector::Place| {
+        let Candidate { entry, sources, score, probabilities, row, .. } = &ranking.rows[place.rank];
+        PlacedItem {
+            id: entry.item.id.clone(),
+            score: *score,
+            probabilities: *probabilities,
+            sources: *sources,
+            propensity: place.propensity,
+            explored: place.explored,
+            features: features(*row),
+            item: query.return_item.then(|| entry.item.clone()),
+        }
+    };
+    selector::select(&scores, room, explore, draws).into_iter().map(placed).collect()
 }
 
 fn within_deadline(query: &Query, stage: &'static str) -> Result<(), RecommendError> {

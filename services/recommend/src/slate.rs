@@ -70,6 +70,8 @@ pub struct Trace {
     pub hydration: Duration,
     /// Features and the user tower.
     pub user_vector: Duration,
+    /// Finding the filter in the cache, or compiling it.
+    pub filter: Duration,
     /// The funnel.
     pub funnel: FunnelTimes,
     /// Places, response, impression.

@@ -47,9 +47,11 @@ impl Source for Towers {
 
     fn propose(&self, view: &View<'_>, asked: &Asked<'_>, limit: usize) -> Proposals {
         let only: Vec<u64>;
-        let allowed = match asked.only {
-            [] => Allowed::Except(&asked.except),
-            ids => {
+        let except = &asked.except;
+        let allowed = match (asked.only, &asked.filter) {
+            ([], None) => Allowed::Except(except),
+            ([], Some(filter)) => Allowed::Selected { selection: filter.selection(), except },
+            (ids, _) => {
                 only = ids.iter().map(|id| id.key().0).collect();
                 Allowed::Labels(&only)
             }
@@ -65,8 +67,9 @@ impl Source for NextItemRules {
         SourceKind::NextItemRules
     }
 
-    fn propose(&self, view: &View<'_>, _: &Asked<'_>, limit: usize) -> Proposals {
-        Ok(view.model().counting().rules.score(view.history(), limit))
+    fn propose(&self, view: &View<'_>, asked: &Asked<'_>, limit: usize) -> Proposals {
+        let rules = &view.model().counting().rules;
+        Ok(selected(view, asked, limit, |limit| rules.score(view.history(), limit)))
     }
 }
 
@@ -75,8 +78,9 @@ impl Source for ItemKnn {
         SourceKind::ItemKnn
     }
 
-    fn propose(&self, view: &View<'_>, _: &Asked<'_>, limit: usize) -> Proposals {
-        Ok(view.model().counting().item_knn.score(view.history(), limit))
+    fn propose(&self, view: &View<'_>, asked: &Asked<'_>, limit: usize) -> Proposals {
+        let neighbours = &view.model().counting().item_knn;
+        Ok(selected(view, asked, limit, |limit| neighbours.score(view.history(), limit)))
     }
 }
 
@@ -85,8 +89,12 @@ impl Source for RecentPopularity {
         SourceKind::RecentPopularity
     }
 
-    fn propose(&self, view: &View<'_>, _: &Asked<'_>, limit: usize) -> Proposals {
-        some(self, view.model().counting().recent.score(&[], limit))
+    fn propose(&self, view: &View<'_>, asked: &Asked<'_>, limit: usize) -> Proposals {
+        let recent = &view.model().counting().recent;
+        match &asked.filter {
+            None => some(self, recent.score(&[], limit)),
+            Some(filter) => Ok(shares(filter.recent(), limit, |key| recent.share(key))),
+        }
     }
 }
 
@@ -95,9 +103,29 @@ impl Source for Popularity {
         SourceKind::Popularity
     }
 
-    fn propose(&self, view: &View<'_>, _: &Asked<'_>, limit: usize) -> Proposals {
-        some(self, view.model().counting().popularity.score(&[], limit))
+    fn propose(&self, view: &View<'_>, asked: &Asked<'_>, limit: usize) -> Proposals {
+        let popularity = &view.model().counting().popularity;
+        match &asked.filter {
+            None => some(self, popularity.score(&[], limit)),
+            Some(filter) => Ok(shares(filter.popular(), limit, |key| popularity.share(key))),
+        }
     }
+}
+
+/// Of a list that a source makes of any length, the first that the filter selects.
+fn selected(
+    view: &View<'_>,
+    asked: &Asked<'_>,
+    limit: usize,
+    list: impl FnOnce(usize) -> Vec<(ItemKey, f32)>,
+) -> Vec<(ItemKey, f32)> {
+    let Some(filter) = &asked.filter else { return list(limit) };
+    let is_selected = |key| view.entry(key).is_some_and(|entry| filter.expression().matches(&entry.item));
+    list(usize::MAX).into_iter().filter(|&(key, _)| is_selected(key)).take(limit).collect()
+}
+
+fn shares(keys: &[ItemKey], limit: usize, share: impl Fn(ItemKey) -> f32) -> Vec<(ItemKey, f32)> {
+    keys.iter().take(limit).map(|&key| (key, share(key))).collect()
 }
 
 /// An empty list of a source that always has one is a failure.

@@ -153,6 +153,8 @@ pub enum Reason {
     NotPublished,
     /// It has expired.
     Expired,
+    /// The request's filter does not select it.
+    Filtered,
     /// The request excludes it.
     Excluded,
     /// It is on the page already.
@@ -245,6 +247,7 @@ impl Reason {
             Self::Discontinued => "discontinued",
             Self::NotPublished => "not_published",
             Self::Expired => "expired",
+            Self::Filtered => "filtered",
             Self::Excluded => "excluded",
             Self::OnPage => "on_page",
             Self::InCart => "in_cart",

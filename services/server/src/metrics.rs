@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use endcap_recommend::{Recommender, Slate, stage::Reason};
+use endcap_recommend::{Passing, RecallTally, Recommender, Slate, stage::Reason};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text},
@@ -164,6 +164,7 @@ impl Metrics {
         let stages = [
             ("hydration", trace.hydration),
             ("user_vector", trace.user_vector),
+            ("filter", trace.filter),
             ("sources", trace.funnel.sources),
             ("rules", trace.funnel.rules),
             ("features", trace.funnel.features),
@@ -209,6 +210,25 @@ impl Collector for Catalogue {
         let status = self.0.status();
         gauge(&mut encoder, "index_items", "Items that can be retrieved.", status.items)?;
         gauge(&mut encoder, "live_items", "Items changed since the bundle was made.", status.live_items)?;
+        let recall = self.0.recall();
+        let help = "Share of the true best items that the index finds, of the queries that were probed, by how much their filter passes.";
+        let kind = prometheus_client::metrics::MetricType::Histogram;
+        let mut family = encoder.encode_descriptor("retrieval_recall", help, None, kind)?;
+        for (passing, tally) in
+            Passing::ALL.into_iter().zip(&recall.recall).filter(|(_, tally)| tally.queries > 0)
+        {
+            let bounds = RecallTally::BOUNDS.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(tally.counts.into_iter().chain([0])).collect();
+            let labels = [("passes", passing.name())];
+            family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
+                tally.sum,
+                tally.queries,
+                &buckets,
+                None,
+            )?;
+        }
+        let help = "Queries drawn for the recall probe that found it busy.";
+        counter(&mut encoder, "recall_probes_skipped", help, recall.skipped)?;
         let info = prometheus_client::metrics::info::Info::new([("version", status.bundle_version)]);
         let help = "The bundle that serves.";
         info.encode(encoder.encode_descriptor(

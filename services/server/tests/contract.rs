@@ -16,7 +16,7 @@ use endcap_proto::{
         event_service_client::EventServiceClient, recommendation_service_client::RecommendationServiceClient,
     },
 };
-use endcap_recommend::Position;
+use endcap_recommend::{Position, RecommendConfig};
 use endcap_server::{
     AdminError, BundleAdmin, EventWriter, ItemWriter, ServerConfig, StreamReport, StreamStatus, WriteError,
 };
@@ -207,7 +207,17 @@ async fn bad_input_names_the_field_and_the_rule() {
             400,
         ),
         (with(|r| r.placement = "attic".into()), Code::InvalidArgument, "placement", 400),
-        (with(|r| r.filter = "price < 5".into()), Code::Unimplemented, "filter", 501),
+        (with(|r| r.filter = "price < cheap".into()), Code::InvalidArgument, "filter", 400),
+        (
+            with(|r| {
+                r.filter = "price < $max".into();
+                r.filter_values.insert("max".into(), "cheap".into());
+            }),
+            Code::InvalidArgument,
+            "filter_values[\"max\"]",
+            400,
+        ),
+        (with(|r| r.promotions.push(Default::default())), Code::Unimplemented, "promotions", 501),
         (with(|r| r.page_token = "x".into()), Code::Unimplemented, "page_token", 501),
         (with(|r| r.experiment_ids.push("x".into())), Code::Unimplemented, "experiment_ids", 501),
         (too_many, Code::ResourceExhausted, "exclude_item_ids", 429),
@@ -224,6 +234,79 @@ async fn bad_input_names_the_field_and_the_rule() {
         assert_eq!(error["details"][0]["@type"], "type.googleapis.com/google.rpc.BadRequest");
         assert_eq!(error["details"][0]["fieldViolations"][0]["field"], field);
     }
+    serving.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn filters_select_over_grpc_and_http_and_follow_the_catalogue() {
+    let (serving, _shop, _) = serve(|_| {}).await;
+    let (mut client, mut catalog) =
+        (recommender(&serving).await, CatalogServiceClient::new(serving.channel().await));
+    let asked = v1::RecommendRequest {
+        filter: "category: \"Things > Kind 3\" AND price < $max OR brand = $brand".into(),
+        filter_values: [("max", "40"), ("brand", "New \"one\"")].map(|(a, b)| (a.into(), b.into())).into(),
+        ..request("anna")
+    };
+    let over_grpc = client.recommend(asked.clone()).await.unwrap().into_inner();
+    let mut found: Vec<_> = over_grpc.results.into_iter().map(|result| result.item_id).collect();
+    found.sort_unstable();
+    // Prices go from 5 up by 1, and begin again at item 90.
+    assert_eq!(found, ["item-13", "item-23", "item-3", "item-33", "item-93"]);
+    let new = v1::Item {
+        id: "new".into(),
+        categories: vec!["Things>Kind 3".into()],
+        brand: "New \"one\"".into(),
+        ..Default::default()
+    };
+    catalog.upsert(v1::UpsertItemsRequest { items: vec![new] }).await.unwrap();
+    catalog.delete(v1::DeleteItemsRequest { item_ids: vec!["item-13".into()] }).await.unwrap();
+    let (status, answer) = post(&serving, "/v1/recommend", &serde_json::to_value(&asked).unwrap()).await;
+    assert_eq!(status, 200, "{answer}");
+    let results = answer["results"].as_array().unwrap();
+    let mut found: Vec<_> = results.iter().map(|result| result["itemId"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["item-23", "item-3", "item-33", "item-93", "new"]);
+    let relaxed = json!({"visitorId": "anna", "filter": "id = item-3", "strictFiltering": false});
+    let (_, answer) = post(&serving, "/v1/recommend", &relaxed).await;
+    assert_eq!(answer["results"].as_array().unwrap().len(), 20);
+    assert_eq!(answer["results"][0]["itemId"], "item-3");
+    assert_eq!(answer["degraded"], json!(["filter: 1 of 20 places match it: the rest do not"]));
+    serving.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn probed_queries_show_their_recall_by_how_much_the_filter_passes() {
+    let config = RecommendConfig { recall_probe: 1.0, seed: Some(7), ..Default::default() };
+    let shop = Shop::with((0..100).map(shop::item).collect(), config);
+    let serving = Serving::start(&shop, |_| {}, |_| {}).await;
+    let mut client = recommender(&serving).await;
+    for filter in ["", "price < 50", "brand = \"Brand 3\" price < 30", "id = item-3"] {
+        let asked = v1::RecommendRequest { filter: filter.into(), ..request("anna") };
+        client.recommend(asked).await.unwrap();
+    }
+    let tally = |page: &str, name: &str, passes: &str| {
+        let row = format!("endcap_retrieval_recall_{name}{{passes=\"{passes}\"");
+        page.lines()
+            .find(|line| line.starts_with(&row))
+            .map(|line| line.rsplit(' ').next().unwrap().to_owned())
+    };
+    let classes = ["all", "10-100%", "1-10%", "0.1-1%"];
+    let mut page = String::new();
+    for _ in 0..2_000 {
+        let answer = wire::send(&serving, "GET", "/metrics", &[], b"").await;
+        page = String::from_utf8(answer.body).unwrap();
+        // The probe runs beside the requests.
+        if classes.iter().all(|class| tally(&page, "count", class).is_some()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for class in classes {
+        assert_eq!(tally(&page, "count", class).unwrap(), "1", "{class}");
+        assert_eq!(tally(&page, "sum", class).unwrap(), "1.0", "{class}: the scan is exact");
+        assert_eq!(tally(&page, "bucket", class).unwrap(), "0", "{class}: none up to .5");
+    }
+    assert!(page.contains("endcap_recall_probes_skipped_total 0\n"), "{page}");
     serving.stop().await.unwrap();
 }
 
