@@ -46,8 +46,11 @@ bench: bench-training bench-retrieval bench-live bench-recommend
 bench-training:
     cargo run --release -p endcap-benches --bin endcap-bench -- training
 
-bench-retrieval:
-    cargo run --release -p endcap-benches --bin endcap-bench -- retrieval
+# The index beside hnswlib, usearch and faiss (pip, pinned, in target/bench/venv); `--help` says how to split a run.
+bench-retrieval *ARGS:
+    test -x target/bench/venv/bin/python || python3 -m venv target/bench/venv
+    target/bench/venv/bin/pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
+    cargo run --release -p endcap-benches --bin endcap-bench -- retrieval {{ ARGS }}
 
 bench-live:
     cargo run --release -p endcap-benches --bin endcap-bench -- live

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::{fs, io};
 
 use endcap_index::Simd;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The figures of one run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// Processor, cores, system.
     pub machine: String,
@@ -22,7 +22,7 @@ pub struct Report {
 }
 
 /// One figure beside that of a peer, measured in the same run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// What was done.
     pub work: String,
@@ -97,6 +97,31 @@ impl Report {
         }
         println!("{}", Table(&row));
         self.rows.push(row);
+    }
+
+    /// This report with the rows of `DIR/NAME.json` that it has no newer ones for, where that is of the same machine and
+    /// revision: a long run may be split.
+    ///
+    /// # Errors
+    /// What the file system says, or that the file is no report.
+    pub fn over(self, dir: &Path, name: &str) -> io::Result<Self> {
+        let path = dir.join(format!("{name}.json"));
+        let before: Self = match fs::read(path) {
+            Ok(json) => serde_json::from_slice(&json)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self),
+            Err(error) => return Err(error),
+        };
+        if (&before.machine, &before.simd, &before.commit) != (&self.machine, &self.simd, &self.commit) {
+            return Ok(self);
+        }
+        let mut rows = before.rows;
+        for row in self.rows {
+            match rows.iter_mut().find(|known| known.work == row.work) {
+                Some(known) => *known = row,
+                None => rows.push(row),
+            }
+        }
+        Ok(Self { rows, ..self })
     }
 
     /// Writes `DIR/NAME.json`.
@@ -179,6 +204,22 @@ mod tests {
         assert_eq!((time.ratio, time.falls_short()), (Some(0.5), true));
         assert!(Row { ratio: Some(f64::NAN), ..time }.falls_short());
         assert!(!Row::alone("build", 3.0, "s").falls_short());
+    }
+
+    #[test]
+    fn a_later_part_of_a_run_replaces_its_own_rows_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |rows: &[(&str, f64)]| Report {
+            rows: rows.iter().map(|&(work, figure)| Row::alone(work, figure, "ms")).collect(),
+            ..Report::new()
+        };
+        let first = of(&[("a", 1.0), ("b", 2.0)]).over(dir.path(), "retrieval").unwrap();
+        first.write(dir.path(), "retrieval").unwrap();
+        let both = of(&[("b", 3.0), ("c", 4.0)]).over(dir.path(), "retrieval").unwrap();
+        let rows: Vec<_> = both.rows.iter().map(|row| (row.work.as_str(), row.ours)).collect();
+        assert_eq!(rows, [("a", 1.0), ("b", 3.0), ("c", 4.0)]);
+        let other = Report { commit: "another".into(), ..of(&[("b", 5.0)]) };
+        assert_eq!(other.over(dir.path(), "retrieval").unwrap().rows.len(), 1);
     }
 
     #[test]

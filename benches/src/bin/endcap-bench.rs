@@ -19,7 +19,12 @@ struct Arguments {
     /// Kafka for `live`; a mock broker in a process of its own when absent.
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
-    /// Where NAME.json goes.
+    #[command(flatten)]
+    retrieval: retrieval::Options,
+    /// What a measurement hands to a process of its own.
+    #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true)]
+    child: Vec<String>,
+    /// Where NAME.json goes, and what is kept from run to run.
     #[arg(long, default_value = "target/bench", value_name = "DIR")]
     out: PathBuf,
 }
@@ -39,12 +44,16 @@ enum Name {
     /// The mock broker of `live`, by itself.
     #[value(name = broker::BROKER, hide = true)]
     Broker,
+    /// An index of `retrieval`, built or loaded by itself.
+    #[value(name = retrieval::CHILD, hide = true)]
+    RetrievalChild,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let names = match arguments.name {
         Name::Broker => return broker::serve(),
+        Name::RetrievalChild => return retrieval::child(&arguments.child),
         Name::All => vec![Name::Training, Name::Retrieval, Name::Live, Name::Recommend],
         name => vec![name],
     };
@@ -60,10 +69,16 @@ impl Arguments {
         let brokers = self.brokers.as_deref();
         match name {
             Name::Training => write("training", &training::run(extent)?, &self.out),
-            Name::Retrieval => write("retrieval", &retrieval::run(extent)?, &self.out),
+            Name::Retrieval => {
+                let report = retrieval::run(extent, &self.retrieval, &self.out)?;
+                if self.retrieval.only_build {
+                    return Ok(());
+                }
+                write("retrieval", &report.over(&self.out, "retrieval")?, &self.out)
+            }
             Name::Live => write("live", &live::run(extent, brokers)?, &self.out),
             Name::Recommend => write("recommend", &recommend::run(extent)?, &self.out),
-            Name::All | Name::Broker => Ok(()),
+            Name::All | Name::Broker | Name::RetrievalChild => Ok(()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `bench-retrieval`: queries a second of the index beside an f32 scan and hnsw_rs as it is, with and without filters,
-//! and how long a change takes to be seen.
+//! The index beside floors of our own: an f32 scan, the portable kernels, itself without a filter, hnsw_rs as it is; and
+//! how long a change takes to be seen.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -7,37 +7,33 @@ use std::time::{Duration, Instant};
 use endcap_index::{Allowed, Hit, Index, IndexConfig, Retriever, Selection, Simd, Way};
 use hnsw_rs::prelude::{DistDot, Hnsw};
 
+use super::{DIM, K, ROUNDS, SEED};
 use crate::measure::{Extent, in_turn, quantile, rate};
 use crate::report::{Better, Report, Row};
 use crate::vectors::{Generator, Vectors};
 
-const SEED: u64 = 3;
-const DIM: usize = 64;
-const K: usize = 100;
-const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_millis(400);
 
 /// Runs the rows of retrieval.
 ///
 /// # Errors
 /// Whatever the index refuses.
-pub fn run(extent: Extent) -> anyhow::Result<Report> {
-    let mut report = Report::new();
+pub(super) fn run(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
     for items in [10_000, 100_000] {
-        scans(&mut report, items)?;
+        scans(report, items)?;
     }
     if extent == Extent::Full {
-        scans(&mut report, 1_000_000)?;
+        scans(report, 1_000_000)?;
     }
-    simd(&mut report)?;
-    filters(&mut report)?;
-    changes(&mut report)?;
-    files(&mut report, if extent == Extent::Full { 1_000_000 } else { 100_000 })?;
-    graphs(&mut report, Generator::Easy, 16, 200, &[150, 200, 300, 400])?;
+    simd(report)?;
+    filters(report)?;
+    changes(report)?;
+    files(report, if extent == Extent::Full { 1_000_000 } else { 100_000 })?;
+    graphs(report, Generator::Easy, 16, 200, &[150, 200, 300, 400])?;
     if extent == Extent::Full {
-        graphs(&mut report, Generator::Hard, 24, 200, &[1000, 2000])?;
+        graphs(report, Generator::Hard, 24, 200, &[1000, 2000])?;
     }
-    Ok(report)
+    Ok(())
 }
 
 fn build(vectors: &Vectors, scan_below: usize) -> anyhow::Result<Index> {

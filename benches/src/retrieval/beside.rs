@@ -1,0 +1,333 @@
+//! Ours beside the peers over one set of vectors: every setting of each once, then those that matter in turn.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use endcap_index::Allowed;
+use serde_json::{Value, json};
+
+use super::data::{DataSet, Keeps, SHARES, Source, Truth};
+use super::ours::{Contender, Ours};
+use super::peers::{Ladder, Peer};
+use super::plot::{Plot, Series};
+use super::{Options, Part, ROUNDS};
+use crate::measure::{in_turn, median};
+use crate::report::{Better, Report, Row};
+
+/// How long a rate is measured where ours and peers take turns, and where settings are looked over.
+const TIME: Duration = Duration::from_millis(400);
+const GLANCE: Duration = Duration::from_millis(150);
+/// A peer with the best rate of a glance may owe that to the moment: so many are measured in turn.
+const FINALISTS: usize = 2;
+const TARGETS: [f64; 2] = [0.95, 0.99];
+/// Beyond this recall no dearer setting is tried.
+const ENOUGH: f64 = 0.995;
+
+/// One setting of one contender.
+#[derive(Debug, Clone)]
+struct Point {
+    /// Place of the peer or of our way.
+    who: usize,
+    search: Value,
+    recall: f64,
+    rate: f64,
+}
+
+/// Everything that is measured over one set of vectors.
+struct Bench<'a> {
+    data: &'a DataSet,
+    ours: &'a Ours,
+    ways: Vec<Contender>,
+    peers: Vec<Peer>,
+}
+
+/// Measures what `options` ask for over `data`.
+pub(super) fn run(data: &DataSet, options: &Options, dir: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let ours = Ours::open(data, dir)?;
+    let mut peers = Vec::new();
+    for kind in options.peers.iter().flat_map(|library| library.kinds(data.len())) {
+        eprintln!("{}: {}", data.name, kind.name);
+        peers.extend(Peer::start(kind, data, dir, options.only_build)?);
+    }
+    if options.only_build {
+        return Ok(());
+    }
+    let mut bench = Bench { data, ways: ours.contenders(), ours: &ours, peers };
+    if options.has(Part::Unfiltered) {
+        bench.unfiltered(options, report)?;
+    }
+    if options.has(Part::Builds) {
+        bench.builds(report);
+    }
+    if options.has(Part::Filtered) {
+        for share in SHARES {
+            bench.filtered(Keeps(share), report)?;
+        }
+    }
+    Ok(())
+}
+
+/// `recall .99`.
+fn recall_name(target: f64) -> String {
+    format!("recall {}", format!("{target}").trim_start_matches('0'))
+}
+
+impl Bench<'_> {
+    fn unfiltered(&mut self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+        let (truth, name) = (self.data.truth(None)?, self.data.name.clone());
+        let of_ours = self.our_points(&truth, &Allowed::All)?;
+        let of_peers = self.peers_points(&truth)?;
+        self.plot(&of_ours, &of_peers)
+            .write(&options.plots, &format!("retrieval-{}", name.replace(' ', "-")))?;
+        for target in TARGETS {
+            for threads in [1, 2] {
+                let threaded = if threads == 1 { String::new() } else { format!(", {threads} threads") };
+                let work = format!("{name} {}{threaded}", recall_name(target));
+                let Some(planned) = of_ours.iter().find(|point| point.recall >= target) else { continue };
+                let finalists = finalists(&of_peers, target);
+                let figures = self.in_turn(planned, &finalists, &Allowed::All, threads)?;
+                let bar = match (self.data.source, target < 0.99) {
+                    (Source::Easy, true) => 0.7,
+                    _ => 1.0,
+                };
+                report.push(self.row(&work, &figures, &finalists, planned).bar(bar));
+            }
+        }
+        // Each way of ours by itself, for the record.
+        for point in of_ours.iter().skip(1) {
+            let way = &self.ways[point.who].name;
+            report.push(Row::alone(
+                format!("{name}, {way} (recall {:.4})", point.recall),
+                point.rate,
+                "queries/s",
+            ));
+        }
+        Ok(())
+    }
+
+    fn filtered(&mut self, keeps: Keeps, report: &mut Report) -> anyhow::Result<()> {
+        let truth = self.data.truth(Some(keeps))?;
+        let selection = self.ours.selection(keeps);
+        let allowed = Allowed::Selected { selection: &selection, except: &[] };
+        let target = TARGETS[1];
+        let of_ours = self.our_points(&truth, &allowed)?;
+        let work = format!("filter {} {}", keeps.name(), self.data.name);
+        let best = of_ours.iter().find(|point| point.recall >= target);
+        let planned = best.with_context(|| format!("{work}: no way of ours reaches {target}"))?;
+        // Without a filter at equal recall: whatever way has it.
+        let unfiltered = self.our_points(&self.data.truth(None)?, &Allowed::All)?;
+        let unfiltered =
+            unfiltered.iter().find(|point| point.recall >= target).context("without a filter")?;
+        let (ways, data) = (&self.ways, self.data);
+        let figures = in_turn(
+            ROUNDS,
+            &mut [&mut || ways[planned.who].rate(data, &allowed, TIME, 1), &mut || {
+                ways[unfiltered.who].rate(data, &Allowed::All, TIME, 1)
+            }],
+        );
+        let bar = match keeps.0 {
+            share if share >= 0.5 => 0.5,
+            share if share >= 0.1 => 1.0,
+            _ => 2.0,
+        };
+        let row =
+            Row::beside(&work, figures[0], figures[1], "no filter, equal recall", "queries/s", Better::More);
+        report.push(row.bar(bar));
+
+        for peer in self.peers.iter_mut().filter(|peer| peer.ready.filtered.is_some()) {
+            peer.filter(self.data, Some(keeps))?;
+        }
+        let of_peers = self.peers_points_under(&truth)?;
+        let finalists = finalists(&of_peers, target);
+        if !self.peers.is_empty() {
+            let figures = self.in_turn(planned, &finalists, &allowed, 1)?;
+            let work = format!("{work} {}", recall_name(target));
+            report.push(self.row(&work, &figures, &finalists, planned).bar(1.0));
+        }
+        for peer in self.peers.iter_mut().filter(|peer| peer.ready.filtered.is_some()) {
+            peer.filter(self.data, None)?;
+        }
+        Ok(())
+    }
+
+    /// Costs of our index beside those of each peer's that is the fastest of its library somewhere.
+    fn builds(&self, report: &mut Report) {
+        let ours = &self.ours.footprint;
+        let items = self.data.len() as f64;
+        for peer in &self.peers {
+            let theirs = &peer.ready.footprint;
+            let name = format!("{} {}", peer.kind.name, peer.ready.version);
+            let rows = [
+                ("build, all cores", ours.build_cpu_s, theirs.build_cpu_s, "CPU s"),
+                ("memory while building", ours.build_bytes / items, theirs.build_bytes / items, "bytes/item"),
+                ("memory when serving", ours.serve_bytes / items, theirs.serve_bytes / items, "bytes/item"),
+                ("load", ours.load_s * 1e3, theirs.load_s * 1e3, "ms"),
+            ];
+            for (what, ours, theirs, unit) in rows {
+                let work = format!("{} {what}, beside {}", self.data.name, peer.kind.name);
+                report.push(Row::beside(work, ours, theirs, &name, unit, Better::Less));
+            }
+        }
+    }
+
+    /// What the planner chooses first, then each way.
+    fn our_points(&self, truth: &Truth, allowed: &Allowed<'_>) -> anyhow::Result<Vec<Point>> {
+        let point = |(who, way): (usize, &Contender)| {
+            let recall = truth.recall(&way.find(self.data, allowed)?);
+            let rate = way.rate(self.data, allowed, GLANCE, 1);
+            Ok(Point { who, search: Value::Null, recall, rate })
+        };
+        self.ways.iter().enumerate().map(point).collect()
+    }
+
+    fn peers_points(&mut self, truth: &Truth) -> anyhow::Result<Vec<Point>> {
+        let mut points = Vec::new();
+        for (who, peer) in self.peers.iter_mut().enumerate() {
+            climb(who, peer, truth, &mut points)?;
+        }
+        Ok(points)
+    }
+
+    /// The same of the peers that filter.
+    fn peers_points_under(&mut self, truth: &Truth) -> anyhow::Result<Vec<Point>> {
+        let mut points = Vec::new();
+        for (who, peer) in self.peers.iter_mut().enumerate().filter(|(_, peer)| peer.ready.filtered.is_some())
+        {
+            climb(who, peer, truth, &mut points)?;
+        }
+        Ok(points)
+    }
+
+    /// Median rates: ours, then each finalist's.
+    fn in_turn(
+        &mut self,
+        ours: &Point,
+        finalists: &[Point],
+        allowed: &Allowed<'_>,
+        threads: usize,
+    ) -> anyhow::Result<Vec<f64>> {
+        let mut figures = vec![Vec::new(); finalists.len() + 1];
+        for _ in 0..ROUNDS {
+            figures[0].push(self.ways[ours.who].rate(self.data, allowed, TIME, threads));
+            for (figures, point) in figures[1..].iter_mut().zip(finalists) {
+                figures.push(self.peers[point.who].rate(&point.search, TIME.as_secs_f64(), threads)?);
+            }
+        }
+        Ok(figures.into_iter().map(median).collect())
+    }
+
+    /// Ours beside the fastest finalist; alone, where no peer reaches the recall.
+    fn row(&self, work: &str, figures: &[f64], finalists: &[Point], ours: &Point) -> Row {
+        let best = finalists.iter().zip(&figures[1..]).max_by(|a, b| a.1.total_cmp(b.1));
+        let Some((point, &rate)) = best else { return Row::alone(work, figures[0], "queries/s") };
+        let way = &self.ways[ours.who].name;
+        let name = format!(
+            "{} {} {}, recall {:.3}; ours {way}, recall {:.4}",
+            self.peers[point.who].kind.name,
+            self.peers[point.who].kind.ladder.name(&self.peers[point.who].kind.name),
+            point.search,
+            point.recall,
+            ours.recall
+        );
+        Row::beside(work, figures[0], rate, &name, "queries/s", Better::More)
+    }
+
+    fn plot(&self, of_ours: &[Point], of_peers: &[Point]) -> Plot {
+        let mut series: Vec<Series> = Vec::new();
+        for (who, way) in self.ways.iter().enumerate().skip(1) {
+            let points = of_ours.iter().filter(|point| point.who == who);
+            let points = points.map(|point| (point.recall, point.rate)).collect();
+            series.push(Series { name: format!("endcap {}", way.name), points });
+        }
+        for (who, peer) in self.peers.iter().enumerate() {
+            let points = of_peers.iter().filter(|point| point.who == who);
+            let points = points.map(|point| (point.recall, point.rate)).collect();
+            series.push(Series { name: peer.kind.name.clone(), points });
+        }
+        Plot { title: format!("{}: top 100, one query at a time, one thread", self.data.name), series }
+    }
+}
+
+/// Goes up a peer's settings until recall is enough; where a target lies between two steps, steps between them.
+fn climb(who: usize, peer: &mut Peer, truth: &Truth, points: &mut Vec<Point>) -> anyhow::Result<()> {
+    let mut look = |peer: &mut Peer, search: Value| -> anyhow::Result<f64> {
+        let recall = peer.recall(truth, &search)?;
+        let rate = peer.rate(&search, GLANCE.as_secs_f64(), 1)?;
+        points.push(Point { who, search, recall, rate });
+        Ok(recall)
+    };
+    let steps = match &peer.kind.ladder {
+        Ladder::Pairs(pairs) => {
+            for pair in pairs.clone() {
+                // Re-scoring more does not find what was not probed.
+                if look(peer, json!(pair))? >= ENOUGH {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        Ladder::Steps(steps) => steps.clone(),
+    };
+    let mut below: Option<(u32, f64)> = None;
+    for step in steps {
+        let recall = look(peer, json!(step))?;
+        for target in TARGETS {
+            let Some((mut low, _)) = below.filter(|&(_, before)| before < target && recall >= target) else {
+                continue;
+            };
+            let mut high = step;
+            while high - low > (high / 16).max(1) {
+                let middle = low.midpoint(high);
+                if look(peer, json!(middle))? >= target { high = middle } else { low = middle }
+            }
+        }
+        below = Some((step, recall));
+        if recall >= ENOUGH {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Of each index of a peer the fastest setting that reaches the recall; of those the fastest.
+fn finalists(points: &[Point], target: f64) -> Vec<Point> {
+    let mut reaching: Vec<Point> = points.iter().filter(|point| point.recall >= target).cloned().collect();
+    reaching.sort_by(|a, b| b.rate.total_cmp(&a.rate));
+    let mut seen = Vec::new();
+    reaching.retain(|point| {
+        let new = !seen.contains(&point.who);
+        seen.push(point.who);
+        new
+    });
+    reaching.truncate(FINALISTS);
+    reaching
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(who: usize, recall: f64, rate: f64) -> Point {
+        Point { who, search: Value::Null, recall, rate }
+    }
+
+    #[test]
+    fn finalists_are_the_fastest_of_each_index_that_reach_the_recall() {
+        let points = [
+            point(0, 0.94, 900.0),
+            point(0, 0.96, 500.0),
+            point(0, 0.97, 400.0),
+            point(1, 0.99, 450.0),
+            point(2, 0.96, 100.0),
+        ];
+        let found: Vec<_> = finalists(&points, 0.95).iter().map(|point| (point.who, point.rate)).collect();
+        assert_eq!(found, [(0, 500.0), (1, 450.0)]);
+        assert!(finalists(&points, 0.995).is_empty());
+    }
+
+    #[test]
+    fn targets_are_named_as_the_table_names_them() {
+        assert_eq!(TARGETS.map(recall_name), ["recall .95", "recall .99"]);
+    }
+}

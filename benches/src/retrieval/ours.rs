@@ -1,0 +1,188 @@
+//! Our index: built in a process of its own, so that what it takes can be told, cached, and every way to search it.
+
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use anyhow::{Context, ensure};
+use cpu_time::ProcessTime;
+use endcap_index::{Allowed, Index, IndexConfig, Retriever, Selection, Way};
+use serde::{Deserialize, Serialize};
+
+use super::data::{DataSet, Keeps};
+use super::{DIM, K};
+use crate::measure::rate;
+
+/// Name of the subcommand that a measurement runs in a process of its own.
+pub const CHILD: &str = "retrieval-child";
+
+/// What an index costs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Footprint {
+    /// Seconds to build it, by the clock and of all cores together.
+    pub(super) build_s: f64,
+    pub(super) build_cpu_s: f64,
+    /// Memory while building at its most, beside the vectors that it was given.
+    pub(super) build_bytes: f64,
+    /// From its file to the first answer.
+    pub(super) load_s: f64,
+    /// Memory that answering takes.
+    pub(super) serve_bytes: f64,
+    pub(super) file_bytes: f64,
+}
+
+/// A way of ours to answer.
+pub(super) struct Contender {
+    pub(super) name: String,
+    pub(super) retriever: Box<dyn Retriever>,
+}
+
+/// An index of ours and what it cost.
+pub(super) struct Ours {
+    pub(super) index: Index,
+    pub(super) footprint: Footprint,
+}
+
+impl Ours {
+    /// Builds the index unless it is cached, and loads it.
+    pub(super) fn open(data: &DataSet, dir: &Path) -> anyhow::Result<Self> {
+        let cached = cached(data, dir)?;
+        let built = match fs::read(cached.join("built.json")) {
+            Ok(built) if Index::load(&cached).is_ok() => serde_json::from_slice(&built)?,
+            _ => {
+                fs::create_dir_all(&cached)?;
+                let built: Footprint = in_child("build", &data.items_file(), &cached)?;
+                fs::write(cached.join("built.json"), serde_json::to_vec(&built)?)?;
+                built
+            }
+        };
+        let loaded: Footprint = in_child("load", &data.queries_file(), &cached)?;
+        let Footprint { load_s, serve_bytes, file_bytes, .. } = loaded;
+        let footprint = Footprint { load_s, serve_bytes, file_bytes, ..built };
+        Ok(Self { index: Index::load(&cached)?, footprint })
+    }
+
+    /// What the planner chooses, then every way that there is.
+    pub(super) fn contenders(&self) -> Vec<Contender> {
+        let snapshot = self.index.snapshot();
+        let mut all = vec![Contender { name: "planned".into(), retriever: Box::new(snapshot.clone()) }];
+        let mut ways = vec![Way::Scan];
+        if snapshot.plan().graph {
+            ways.push(Way::Graph);
+        }
+        all.extend(
+            ways.into_iter()
+                .map(|way| Contender { name: way.to_string(), retriever: Box::new(snapshot.by(way)) }),
+        );
+        all
+    }
+
+    pub(super) fn selection(&self, keeps: Keeps) -> Selection {
+        Selection::new(&self.index.snapshot(), move |label| keeps.keeps(label))
+    }
+}
+
+impl Contender {
+    /// The rows that each query finds.
+    pub(super) fn find(&self, data: &DataSet, allowed: &Allowed<'_>) -> anyhow::Result<Vec<Vec<i32>>> {
+        let queries = data.vectors.queries.chunks_exact(DIM);
+        let found = queries.map(|query| {
+            let hits = self.retriever.retrieve(query, K, allowed)?;
+            Ok(hits.iter().map(|hit| hit.label as i32).collect())
+        });
+        found.collect()
+    }
+
+    /// Queries a second, one at a time on each of `threads`.
+    pub(super) fn rate(&self, data: &DataSet, allowed: &Allowed<'_>, time: Duration, threads: usize) -> f64 {
+        let run = |thread: usize| {
+            let first = thread * data.queries() / threads;
+            rate(time, |i| {
+                std::hint::black_box(self.retriever.retrieve(data.vectors.query(first + i), K, allowed)).ok();
+            })
+        };
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+            run(0) + others.into_iter().map(|other| other.join().unwrap_or(f64::NAN)).sum::<f64>()
+        })
+    }
+}
+
+/// Where the index over these vectors is kept: another folder for other vectors, another configuration or version.
+fn cached(data: &DataSet, dir: &Path) -> anyhow::Result<PathBuf> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&fs::read(data.items_file())?);
+    hasher.update(&serde_json::to_vec(&IndexConfig::default())?);
+    hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+    Ok(dir.join("cache").join(format!("endcap-{}", &hasher.finalize().to_hex()[..24])))
+}
+
+fn in_child(verb: &str, vectors: &Path, cached: &Path) -> anyhow::Result<Footprint> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg(CHILD)
+        .args(["--child".as_ref(), verb.as_ref(), vectors.as_os_str(), cached.as_os_str()])
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "{verb} of {} failed: {}", cached.display(), output.status);
+    serde_json::from_slice(&output.stdout).context("what the child says")
+}
+
+/// What runs in the child: `build ITEMS INDEX` or `load QUERIES INDEX`. Prints a [`Footprint`] as JSON.
+///
+/// # Errors
+/// Whatever the index or the file system says.
+pub fn child(arguments: &[String]) -> anyhow::Result<()> {
+    let [verb, vectors, cached] = arguments else { anyhow::bail!("expected a verb and two paths") };
+    let (vectors, cached) = (read(Path::new(vectors))?, Path::new(cached));
+    let mut footprint = Footprint {
+        build_s: 0.0,
+        build_cpu_s: 0.0,
+        build_bytes: 0.0,
+        load_s: 0.0,
+        serve_bytes: 0.0,
+        file_bytes: 0.0,
+    };
+    let ((before, _), start, cpu) = (memory()?, Instant::now(), ProcessTime::now());
+    if verb == "build" {
+        let labels: Vec<u64> = (0..vectors.len() as u64 / DIM as u64).collect();
+        let index = Index::build(&labels, &vectors, DIM, &IndexConfig::default())?;
+        footprint.build_s = start.elapsed().as_secs_f64();
+        footprint.build_cpu_s = cpu.elapsed().as_secs_f64();
+        footprint.build_bytes = (memory()?.1 - before) as f64;
+        index.save(cached)?;
+    } else {
+        let mut bytes = 0;
+        for entry in fs::read_dir(cached)? {
+            // Into the system's cache, as the peers' files are.
+            let mut file = BufReader::with_capacity(1 << 20, fs::File::open(entry?.path())?);
+            bytes += std::io::copy(&mut file.by_ref(), &mut std::io::sink())?;
+        }
+        let start = Instant::now();
+        let index = Index::load(cached)?;
+        for query in vectors.chunks_exact(DIM).take(8) {
+            index.search(query, K, &Allowed::All)?;
+        }
+        footprint.load_s = start.elapsed().as_secs_f64();
+        footprint.serve_bytes = memory()?.0.saturating_sub(before) as f64;
+        footprint.file_bytes = bytes as f64;
+    }
+    println!("{}", serde_json::to_string(&footprint)?);
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<f32>> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+}
+
+/// Bytes of this process in memory now, and at the most so far.
+fn memory() -> anyhow::Result<(u64, u64)> {
+    let status = fs::read_to_string("/proc/self/status").context("memory is read where Linux tells it")?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    field("VmRSS:").zip(field("VmHWM:")).context("/proc/self/status")
+}
