@@ -133,7 +133,7 @@ impl Live {
         let letters: Arc<dyn EventSink> = Arc::new(KafkaSink::patient(config)?);
         let (service, handle) = consumer::Service::new(Options {
             source: Box::new(KafkaSource::new(config, topic)?),
-            writer,
+            writer: Box::new(writer),
             dead_letters: DeadLetters::new(letters, &*config.topics.dead_letters),
             config: ConsumerConfig::default(),
         });

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─► towers' query (snapshot, vector, filter) ─► queue of a few ─► the planned way ─┐
-//!              drawn by recommend.recall_probe              full: skipped    every vector ───┴─► recall@k, by how much the filter passes
+//!              drawn by recommend.recall_probe              full: skipped    every item ─────┴─► recall@k, by how much the filter passes
 //! ```
 //!
 //! The planned way is walked again rather than kept from the request: it is a function of the snapshot, the vector and
@@ -17,7 +17,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use endcap_index::{Allowed, Retriever, Snapshot, Way};
+use endcap_index::{Allowed, Snapshot};
 
 use crate::{CompiledFilter, View, draws::Draws, filters::Asked};
 
@@ -146,9 +146,9 @@ impl Drop for RecallProbe {
 impl Seen {
     fn note(&self, probe: &Probe) {
         match probe.recall() {
-            Some(recall) => {
+            Some((recall, passing)) => {
                 let mut tallies = self.recall.lock().unwrap_or_else(PoisonError::into_inner);
-                tallies[probe.passing() as usize].add(recall);
+                tallies[passing as usize].add(recall);
             }
             None => tracing::debug!("a probed query had no answer"),
         }
@@ -158,29 +158,27 @@ impl Seen {
 // === impl Probe ===
 
 impl Probe {
-    /// The share of the true best that the planned way finds; none where there is nothing to find.
-    fn recall(&self) -> Option<f64> {
+    /// The share of the true best that the planned way finds, and how much the filter passes; none where there is nothing to
+    /// find.
+    fn recall(&self) -> Option<(f64, Passing)> {
         let allowed = match &self.filter {
             None => Allowed::Except(&self.except),
             Some(filter) => Allowed::Selected { selection: filter.selection(), except: &self.except },
         };
         let Self { snapshot, vector, k, .. } = self;
-        let found = snapshot.retrieve(vector, *k, &allowed).ok()?;
-        let exact = snapshot.by(Way::Exhaustive).retrieve(vector, *k, &allowed).ok()?;
+        let answer = snapshot.answer(vector, *k, &allowed).ok()?;
+        let exact = snapshot.search_exact(vector, *k, &allowed).ok()?;
         // What scores as high as the last true one is as good, whichever of equals it is.
         let least = exact.last()?.score;
-        let good = found.iter().filter(|hit| hit.score >= least).count();
-        Some(good.min(exact.len()) as f64 / exact.len() as f64)
-    }
-
-    fn passing(&self) -> Passing {
-        let Some(filter) = &self.filter else { return Passing::All };
-        match filter.selection().rows() as f64 / self.snapshot.base_labels().len().max(1) as f64 {
-            share if share > 0.1 => Passing::Many,
-            share if share > 0.01 => Passing::Some,
-            share if share > 0.001 => Passing::Few,
-            _ => Passing::HardlyAny,
-        }
+        let good = answer.hits.iter().filter(|hit| hit.score >= least).count();
+        let passing = match (&self.filter, answer.selectivity()) {
+            (None, _) => Passing::All,
+            (Some(_), share) if share > 0.1 => Passing::Many,
+            (Some(_), share) if share > 0.01 => Passing::Some,
+            (Some(_), share) if share > 0.001 => Passing::Few,
+            (Some(_), _) => Passing::HardlyAny,
+        };
+        Some((good.min(exact.len()) as f64 / exact.len() as f64, passing))
     }
 }
 
@@ -221,6 +219,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use endcap_features::UserState;
+    use endcap_index::Retriever;
 
     use super::*;
     use crate::{FilterExpression, Model, ValueConfig, shop};
@@ -242,10 +241,9 @@ mod tests {
             (Some("id: ANY(\"item-1\", \"item-2\")"), Passing::Few),
         ] {
             let probe = probe(&model, filter);
-            assert_eq!((probe.recall(), probe.passing()), (Some(1.0), passing), "{filter:?}");
+            assert_eq!(probe.recall(), Some((1.0, passing)), "{filter:?}");
         }
-        let nothing = probe(&model, Some("brand = nobody"));
-        assert_eq!((nothing.recall(), nothing.passing()), (None, Passing::HardlyAny));
+        assert_eq!(probe(&model, Some("brand = nobody")).recall(), None);
     }
 
     #[test]
