@@ -20,6 +20,8 @@ const TIME: Duration = Duration::from_millis(400);
 const GLANCE: Duration = Duration::from_millis(150);
 /// A peer with the best rate of a glance may owe that to the moment: so many are measured in turn.
 const FINALISTS: usize = 2;
+/// Ways of ours that have no line of their own.
+const UNPLOTTED: [&str; 2] = ["planned", "survivors"];
 const TARGETS: [f64; 2] = [0.95, 0.99];
 /// Beyond this recall no dearer setting is tried.
 const ENOUGH: f64 = 0.995;
@@ -44,7 +46,7 @@ struct Bench<'a> {
 
 /// Measures what `options` ask for over `data`.
 pub(super) fn run(data: &DataSet, options: &Options, dir: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let ours = Ours::open(data, dir)?;
+    let ours = Ours::open(data, !options.no_graph, dir)?;
     let mut peers = Vec::new();
     for kind in options.peers.iter().flat_map(|library| library.kinds(data.len())) {
         eprintln!("{}: {}", data.name, kind.name);
@@ -77,31 +79,38 @@ impl Bench<'_> {
     fn unfiltered(&mut self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
         let (truth, name) = (self.data.truth(None)?, self.data.name.clone());
         let of_ours = self.our_points(&truth, &Allowed::All)?;
-        let of_peers = self.peers_points(&truth)?;
-        self.plot(&of_ours, &of_peers)
-            .write(&options.plots, &format!("retrieval-{}", name.replace(' ', "-")))?;
+        let of_peers = self.peers_points(&truth, false)?;
+        let plot = self.plot(&of_ours, &of_peers);
+        plot.write(&options.plots, &format!("retrieval-{}", name.replace(' ', "-")))?;
         for target in TARGETS {
             for threads in [1, 2] {
                 let threaded = if threads == 1 { String::new() } else { format!(", {threads} threads") };
                 let work = format!("{name} {}{threaded}", recall_name(target));
-                let Some(planned) = of_ours.iter().find(|point| point.recall >= target) else { continue };
+                let best = finalists(&of_ours, target);
+                let ours = best.first().with_context(|| format!("{work}: no way of ours reaches it"))?;
                 let finalists = finalists(&of_peers, target);
-                let figures = self.in_turn(planned, &finalists, &Allowed::All, threads)?;
+                let figures = self.in_turn(ours, &finalists, &Allowed::All, threads)?;
                 let bar = match (self.data.source, target < 0.99) {
                     (Source::Easy, true) => 0.7,
                     _ => 1.0,
                 };
-                report.push(self.row(&work, &figures, &finalists, planned).bar(bar));
+                report.push(self.row(&work, &figures, &finalists, ours).bar(bar));
             }
         }
-        // Each way of ours by itself, for the record.
-        for point in of_ours.iter().skip(1) {
-            let way = &self.ways[point.who].name;
-            report.push(Row::alone(
-                format!("{name}, {way} (recall {:.4})", point.recall),
-                point.rate,
-                "queries/s",
-            ));
+        // What the planner chooses for the recall that the index was built for, and each way by itself.
+        let mut alone = |work: String, point: &Point| {
+            report.push(Row::alone(format!("{work} (recall {:.4})", point.recall), point.rate, "queries/s"));
+        };
+        for point in of_ours.iter().filter(|point| point.who == 0) {
+            alone(format!("{name}, planned"), point);
+        }
+        for (who, _) in self.ways.iter().enumerate().filter(|(_, way)| !UNPLOTTED.contains(&way.name)) {
+            for target in TARGETS {
+                let of_way = of_ours.iter().filter(|point| point.who == who && point.recall >= target);
+                if let Some(point) = of_way.max_by(|a, b| a.rate.total_cmp(&b.rate)) {
+                    alone(format!("{name} {}, {}", recall_name(target), self.our_name(point)), point);
+                }
+            }
         }
         Ok(())
     }
@@ -111,19 +120,15 @@ impl Bench<'_> {
         let selection = self.ours.selection(keeps);
         let allowed = Allowed::Selected { selection: &selection, except: &[] };
         let target = TARGETS[1];
-        let of_ours = self.our_points(&truth, &allowed)?;
         let work = format!("filter {} {}", keeps.name(), self.data.name);
-        let best = of_ours.iter().find(|point| point.recall >= target);
-        let planned = best.with_context(|| format!("{work}: no way of ours reaches {target}"))?;
-        // Without a filter at equal recall: whatever way has it.
-        let unfiltered = self.our_points(&self.data.truth(None)?, &Allowed::All)?;
-        let unfiltered =
-            unfiltered.iter().find(|point| point.recall >= target).context("without a filter")?;
-        let (ways, data) = (&self.ways, self.data);
+        let best = finalists(&self.our_points(&truth, &allowed)?, target);
+        let ours = best.first().with_context(|| format!("{work}: no way of ours reaches {target}"))?;
+        let unfiltered = finalists(&self.our_points(&self.data.truth(None)?, &Allowed::All)?, target);
+        let unfiltered = unfiltered.first().context("no way of ours reaches it without a filter")?;
         let figures = in_turn(
             ROUNDS,
-            &mut [&mut || ways[planned.who].rate(data, &allowed, TIME, 1), &mut || {
-                ways[unfiltered.who].rate(data, &Allowed::All, TIME, 1)
+            &mut [&mut || self.our_rate(ours, &allowed, 1), &mut || {
+                self.our_rate(unfiltered, &Allowed::All, 1)
             }],
         );
         let bar = match keeps.0 {
@@ -131,24 +136,28 @@ impl Bench<'_> {
             share if share >= 0.1 => 1.0,
             _ => 2.0,
         };
-        let row =
-            Row::beside(&work, figures[0], figures[1], "no filter, equal recall", "queries/s", Better::More);
-        report.push(row.bar(bar));
-
-        for peer in self.peers.iter_mut().filter(|peer| peer.ready.filtered.is_some()) {
-            peer.filter(self.data, Some(keeps))?;
+        let peer = format!(
+            "no filter, equal recall; ours {}, then {}",
+            self.our_name(ours),
+            self.our_name(unfiltered)
+        );
+        report.push(Row::beside(&work, figures[0], figures[1], &peer, "queries/s", Better::More).bar(bar));
+        if self.peers.is_empty() {
+            return Ok(());
         }
-        let of_peers = self.peers_points_under(&truth)?;
+        self.filter_peers(Some(keeps))?;
+        let of_peers = self.peers_points(&truth, true)?;
         let finalists = finalists(&of_peers, target);
-        if !self.peers.is_empty() {
-            let figures = self.in_turn(planned, &finalists, &allowed, 1)?;
-            let work = format!("{work} {}", recall_name(target));
-            report.push(self.row(&work, &figures, &finalists, planned).bar(1.0));
-        }
-        for peer in self.peers.iter_mut().filter(|peer| peer.ready.filtered.is_some()) {
-            peer.filter(self.data, None)?;
-        }
-        Ok(())
+        let figures = self.in_turn(ours, &finalists, &allowed, 1)?;
+        let work = format!("{work} {}", recall_name(target));
+        report.push(self.row(&work, &figures, &finalists, ours).bar(1.0));
+        self.filter_peers(None)
+    }
+
+    /// Lets the peers that can filter do so, or stop it.
+    fn filter_peers(&mut self, keeps: Option<Keeps>) -> anyhow::Result<()> {
+        let mut filtering = self.peers.iter_mut().filter(|peer| peer.ready.filtered.is_some());
+        filtering.try_for_each(|peer| peer.filter(self.data, keeps))
     }
 
     /// Costs of our index beside those of each peer's that is the fastest of its library somewhere.
@@ -171,32 +180,60 @@ impl Bench<'_> {
         }
     }
 
-    /// What the planner chooses first, then each way.
+    /// Every setting of every way of ours, what the planner chooses first.
     fn our_points(&self, truth: &Truth, allowed: &Allowed<'_>) -> anyhow::Result<Vec<Point>> {
-        let point = |(who, way): (usize, &Contender)| {
-            let recall = truth.recall(&way.find(self.data, allowed)?);
-            let rate = way.rate(self.data, allowed, GLANCE, 1);
-            Ok(Point { who, search: Value::Null, recall, rate })
-        };
-        self.ways.iter().enumerate().map(point).collect()
+        let mut points = Vec::new();
+        for (who, way) in self.ways.iter().enumerate() {
+            climb(&way.ladder, |effort| {
+                let recall = truth.recall(&way.find(effort, self.data, allowed)?);
+                let rate = way.rate(effort, self.data, allowed, GLANCE, 1);
+                points.push(Point { who, search: json!(effort), recall, rate });
+                Ok(recall)
+            })?;
+        }
+        Ok(points)
     }
 
-    fn peers_points(&mut self, truth: &Truth) -> anyhow::Result<Vec<Point>> {
+    /// Every setting of every peer, or of every one that filters.
+    fn peers_points(&mut self, truth: &Truth, filtered: bool) -> anyhow::Result<Vec<Point>> {
         let mut points = Vec::new();
         for (who, peer) in self.peers.iter_mut().enumerate() {
-            climb(who, peer, truth, &mut points)?;
+            if filtered && peer.ready.filtered.is_none() {
+                continue;
+            }
+            let settings = std::mem::replace(&mut peer.kind.ladder, Ladder::Steps(Vec::new()));
+            let mut look = |search: Value| {
+                let recall = peer.recall(truth, &search)?;
+                let rate = peer.rate(&search, GLANCE.as_secs_f64(), 1)?;
+                points.push(Point { who, search, recall, rate });
+                anyhow::Ok(recall)
+            };
+            match &settings {
+                Ladder::Steps(steps) => climb(steps, |step| look(json!(step)))?,
+                Ladder::Pairs(pairs) => {
+                    for pair in pairs {
+                        if look(json!(pair))? >= ENOUGH {
+                            break;
+                        }
+                    }
+                }
+            }
+            peer.kind.ladder = settings;
         }
         Ok(points)
     }
 
-    /// The same of the peers that filter.
-    fn peers_points_under(&mut self, truth: &Truth) -> anyhow::Result<Vec<Point>> {
-        let mut points = Vec::new();
-        for (who, peer) in self.peers.iter_mut().enumerate().filter(|(_, peer)| peer.ready.filtered.is_some())
-        {
-            climb(who, peer, truth, &mut points)?;
+    /// `partitions 24`.
+    fn our_name(&self, point: &Point) -> String {
+        match (self.ways[point.who].name, point.search.as_u64()) {
+            (way, None | Some(0)) => way.to_owned(),
+            (way, Some(effort)) => format!("{way} {effort}"),
         }
-        Ok(points)
+    }
+
+    fn our_rate(&self, point: &Point, allowed: &Allowed<'_>, threads: usize) -> f64 {
+        let effort = point.search.as_u64().unwrap_or(0) as u32;
+        self.ways[point.who].rate(effort, self.data, allowed, TIME, threads)
     }
 
     /// Median rates: ours, then each finalist's.
@@ -209,7 +246,7 @@ impl Bench<'_> {
     ) -> anyhow::Result<Vec<f64>> {
         let mut figures = vec![Vec::new(); finalists.len() + 1];
         for _ in 0..ROUNDS {
-            figures[0].push(self.ways[ours.who].rate(self.data, allowed, TIME, threads));
+            figures[0].push(self.our_rate(ours, allowed, threads));
             for (figures, point) in figures[1..].iter_mut().zip(finalists) {
                 figures.push(self.peers[point.who].rate(&point.search, TIME.as_secs_f64(), threads)?);
             }
@@ -221,13 +258,14 @@ impl Bench<'_> {
     fn row(&self, work: &str, figures: &[f64], finalists: &[Point], ours: &Point) -> Row {
         let best = finalists.iter().zip(&figures[1..]).max_by(|a, b| a.1.total_cmp(b.1));
         let Some((point, &rate)) = best else { return Row::alone(work, figures[0], "queries/s") };
-        let way = &self.ways[ours.who].name;
+        let kind = &self.peers[point.who].kind;
         let name = format!(
-            "{} {} {}, recall {:.3}; ours {way}, recall {:.4}",
-            self.peers[point.who].kind.name,
-            self.peers[point.who].kind.ladder.name(&self.peers[point.who].kind.name),
+            "{} {} {}, recall {:.3}; ours {}, recall {:.4}",
+            kind.name,
+            kind.ladder.name(&kind.name),
             point.search,
             point.recall,
+            self.our_name(ours),
             ours.recall
         );
         Row::beside(work, figures[0], rate, &name, "queries/s", Better::More)
@@ -235,7 +273,7 @@ impl Bench<'_> {
 
     fn plot(&self, of_ours: &[Point], of_peers: &[Point]) -> Plot {
         let mut series: Vec<Series> = Vec::new();
-        for (who, way) in self.ways.iter().enumerate().skip(1) {
+        for (who, way) in self.ways.iter().enumerate().filter(|(_, way)| !UNPLOTTED.contains(&way.name)) {
             let points = of_ours.iter().filter(|point| point.who == who);
             let points = points.map(|point| (point.recall, point.rate)).collect();
             series.push(Series { name: format!("endcap {}", way.name), points });
@@ -249,29 +287,11 @@ impl Bench<'_> {
     }
 }
 
-/// Goes up a peer's settings until recall is enough; where a target lies between two steps, steps between them.
-fn climb(who: usize, peer: &mut Peer, truth: &Truth, points: &mut Vec<Point>) -> anyhow::Result<()> {
-    let mut look = |peer: &mut Peer, search: Value| -> anyhow::Result<f64> {
-        let recall = peer.recall(truth, &search)?;
-        let rate = peer.rate(&search, GLANCE.as_secs_f64(), 1)?;
-        points.push(Point { who, search, recall, rate });
-        Ok(recall)
-    };
-    let steps = match &peer.kind.ladder {
-        Ladder::Pairs(pairs) => {
-            for pair in pairs.clone() {
-                // Re-scoring more does not find what was not probed.
-                if look(peer, json!(pair))? >= ENOUGH {
-                    break;
-                }
-            }
-            return Ok(());
-        }
-        Ladder::Steps(steps) => steps.clone(),
-    };
+/// Goes up a ladder until recall is enough; where a target lies between two steps, steps between them.
+fn climb(ladder: &[u32], mut look: impl FnMut(u32) -> anyhow::Result<f64>) -> anyhow::Result<()> {
     let mut below: Option<(u32, f64)> = None;
-    for step in steps {
-        let recall = look(peer, json!(step))?;
+    for &step in ladder {
+        let recall = look(step)?;
         for target in TARGETS {
             let Some((mut low, _)) = below.filter(|&(_, before)| before < target && recall >= target) else {
                 continue;
@@ -279,7 +299,7 @@ fn climb(who: usize, peer: &mut Peer, truth: &Truth, points: &mut Vec<Point>) ->
             let mut high = step;
             while high - low > (high / 16).max(1) {
                 let middle = low.midpoint(high);
-                if look(peer, json!(middle))? >= target { high = middle } else { low = middle }
+                if look(middle)? >= target { high = middle } else { low = middle }
             }
         }
         below = Some((step, recall));

@@ -50,6 +50,9 @@ pub struct Options {
     /// Beside whom.
     #[arg(long, value_delimiter = ',', default_value = "hnswlib,usearch,faiss")]
     pub peers: Vec<Library>,
+    /// Build no graph of ours over large sets: hnsw_rs takes many minutes for a million items.
+    #[arg(long)]
+    pub no_graph: bool,
     /// Build what is not in the cache, and measure nothing.
     #[arg(long)]
     pub only_build: bool,

@@ -8,15 +8,24 @@ use std::{fs, thread};
 
 use anyhow::{Context, ensure};
 use cpu_time::ProcessTime;
-use endcap_index::{Allowed, Index, IndexConfig, Retriever, Selection, Way};
+use endcap_index::{Allowed, Index, IndexConfig, Retriever, Route, Selection, Snapshot, Way};
 use serde::{Deserialize, Serialize};
 
 use super::data::{DataSet, Keeps};
+use super::peers::EF;
 use super::{DIM, K};
 use crate::measure::rate;
 
 /// Name of the subcommand that a measurement runs in a process of its own.
 pub const CHILD: &str = "retrieval-child";
+
+/// What the child is told to do.
+const BUILD: &str = "build";
+const BUILD_WITHOUT_GRAPH: &str = "build-without-graph";
+const LOAD: &str = "load";
+/// Partitions looked at.
+const PARTITIONS: [u32; 20] =
+    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024];
 
 /// What an index costs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,8 +44,12 @@ pub(super) struct Footprint {
 
 /// A way of ours to answer.
 pub(super) struct Contender {
-    pub(super) name: String,
-    pub(super) retriever: Box<dyn Retriever>,
+    pub(super) name: &'static str,
+    /// None where the planner says how far a query goes.
+    way: Option<Way>,
+    snapshot: Snapshot,
+    /// Its efforts, from the cheapest to the dearest.
+    pub(super) ladder: Vec<u32>,
 }
 
 /// An index of ours and what it cost.
@@ -47,18 +60,19 @@ pub(super) struct Ours {
 
 impl Ours {
     /// Builds the index unless it is cached, and loads it.
-    pub(super) fn open(data: &DataSet, dir: &Path) -> anyhow::Result<Self> {
-        let cached = cached(data, dir)?;
+    pub(super) fn open(data: &DataSet, graph: bool, dir: &Path) -> anyhow::Result<Self> {
+        let cached = cached(data, graph, dir)?;
+        let verb = if graph { BUILD } else { BUILD_WITHOUT_GRAPH };
         let built = match fs::read(cached.join("built.json")) {
             Ok(built) if Index::load(&cached).is_ok() => serde_json::from_slice(&built)?,
             _ => {
                 fs::create_dir_all(&cached)?;
-                let built: Footprint = in_child("build", &data.items_file(), &cached)?;
+                let built: Footprint = in_child(verb, &data.items_file(), &cached)?;
                 fs::write(cached.join("built.json"), serde_json::to_vec(&built)?)?;
                 built
             }
         };
-        let loaded: Footprint = in_child("load", &data.queries_file(), &cached)?;
+        let loaded: Footprint = in_child(LOAD, &data.queries_file(), &cached)?;
         let Footprint { load_s, serve_bytes, file_bytes, .. } = loaded;
         let footprint = Footprint { load_s, serve_bytes, file_bytes, ..built };
         Ok(Self { index: Index::load(&cached)?, footprint })
@@ -67,15 +81,20 @@ impl Ours {
     /// What the planner chooses, then every way that there is.
     pub(super) fn contenders(&self) -> Vec<Contender> {
         let snapshot = self.index.snapshot();
-        let mut all = vec![Contender { name: "planned".into(), retriever: Box::new(snapshot.clone()) }];
-        let mut ways = vec![Way::Scan];
-        if snapshot.plan().graph {
-            ways.push(Way::Graph);
+        let (partitions, graph) = (snapshot.plan().partitions, snapshot.plan().graph);
+        let of = |name, way, ladder| Contender { name, way, snapshot: snapshot.clone(), ladder };
+        let mut all = vec![
+            of("planned", None, vec![0]),
+            of("scan", Some(Way::Scan), vec![0]),
+            of("survivors", Some(Way::Survivors), vec![0]),
+        ];
+        if partitions > 0 {
+            let ladder = PARTITIONS.into_iter().filter(|&effort| effort as usize <= partitions).collect();
+            all.push(of("partitions", Some(Way::Partitions), ladder));
         }
-        all.extend(
-            ways.into_iter()
-                .map(|way| Contender { name: way.to_string(), retriever: Box::new(snapshot.by(way)) }),
-        );
+        if graph {
+            all.push(of("graph", Some(Way::Graph), EF.to_vec()));
+        }
         all
     }
 
@@ -85,22 +104,42 @@ impl Ours {
 }
 
 impl Contender {
+    fn retriever(&self, effort: u32) -> Box<dyn Retriever> {
+        match self.way {
+            None => Box::new(self.snapshot.clone()),
+            Some(way) => Box::new(self.snapshot.by_route(Route { way, effort: effort as usize })),
+        }
+    }
+
     /// The rows that each query finds.
-    pub(super) fn find(&self, data: &DataSet, allowed: &Allowed<'_>) -> anyhow::Result<Vec<Vec<i32>>> {
-        let queries = data.vectors.queries.chunks_exact(DIM);
+    pub(super) fn find(
+        &self,
+        effort: u32,
+        data: &DataSet,
+        allowed: &Allowed<'_>,
+    ) -> anyhow::Result<Vec<Vec<i32>>> {
+        let (queries, retriever) = (data.vectors.queries.chunks_exact(DIM), self.retriever(effort));
         let found = queries.map(|query| {
-            let hits = self.retriever.retrieve(query, K, allowed)?;
+            let hits = retriever.retrieve(query, K, allowed)?;
             Ok(hits.iter().map(|hit| hit.label as i32).collect())
         });
         found.collect()
     }
 
     /// Queries a second, one at a time on each of `threads`.
-    pub(super) fn rate(&self, data: &DataSet, allowed: &Allowed<'_>, time: Duration, threads: usize) -> f64 {
-        let run = |thread: usize| {
+    pub(super) fn rate(
+        &self,
+        effort: u32,
+        data: &DataSet,
+        allowed: &Allowed<'_>,
+        time: Duration,
+        threads: usize,
+    ) -> f64 {
+        let retriever = &*self.retriever(effort);
+        let run = move |thread: usize| {
             let first = thread * data.queries() / threads;
             rate(time, |i| {
-                std::hint::black_box(self.retriever.retrieve(data.vectors.query(first + i), K, allowed)).ok();
+                std::hint::black_box(retriever.retrieve(data.vectors.query(first + i), K, allowed)).ok();
             })
         };
         thread::scope(|scope| {
@@ -111,12 +150,21 @@ impl Contender {
 }
 
 /// Where the index over these vectors is kept: another folder for other vectors, another configuration or version.
-fn cached(data: &DataSet, dir: &Path) -> anyhow::Result<PathBuf> {
+fn cached(data: &DataSet, graph: bool, dir: &Path) -> anyhow::Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&fs::read(data.items_file())?);
-    hasher.update(&serde_json::to_vec(&IndexConfig::default())?);
+    hasher.update(&serde_json::to_vec(&config(graph))?);
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
     Ok(dir.join("cache").join(format!("endcap-{}", &hasher.finalize().to_hex()[..24])))
+}
+
+/// The default, with the graph of a large catalogue or without it.
+fn config(graph: bool) -> IndexConfig {
+    let mut config = IndexConfig::default();
+    if !graph {
+        config.graph.from_items = usize::MAX;
+    }
+    config
 }
 
 fn in_child(verb: &str, vectors: &Path, cached: &Path) -> anyhow::Result<Footprint> {
@@ -129,7 +177,7 @@ fn in_child(verb: &str, vectors: &Path, cached: &Path) -> anyhow::Result<Footpri
     serde_json::from_slice(&output.stdout).context("what the child says")
 }
 
-/// What runs in the child: `build ITEMS INDEX` or `load QUERIES INDEX`. Prints a [`Footprint`] as JSON.
+/// What runs in the child: a verb, ITEMS to build or QUERIES to load with, INDEX. Prints a [`Footprint`] as JSON.
 ///
 /// # Errors
 /// Whatever the index or the file system says.
@@ -145,9 +193,9 @@ pub fn child(arguments: &[String]) -> anyhow::Result<()> {
         file_bytes: 0.0,
     };
     let ((before, _), start, cpu) = (memory()?, Instant::now(), ProcessTime::now());
-    if verb == "build" {
+    if verb != LOAD {
         let labels: Vec<u64> = (0..vectors.len() as u64 / DIM as u64).collect();
-        let index = Index::build(&labels, &vectors, DIM, &IndexConfig::default())?;
+        let index = Index::build(&labels, &vectors, DIM, &config(verb == BUILD))?;
         footprint.build_s = start.elapsed().as_secs_f64();
         footprint.build_cpu_s = cpu.elapsed().as_secs_f64();
         footprint.build_bytes = (memory()?.1 - before) as f64;

@@ -65,7 +65,8 @@ pub(super) struct Ready {
     pub(super) footprint: Footprint,
 }
 
-const EF: [u32; 11] = [100, 140, 200, 280, 400, 560, 800, 1_120, 1_600, 2_400, 3_600];
+/// ef of walks through graphs.
+pub(super) const EF: [u32; 11] = [100, 140, 200, 280, 400, 560, 800, 1_120, 1_600, 2_400, 3_600];
 
 impl Library {
     /// The indexes of it that are measured over `items` vectors. `construction` (ef while building) is 200 for all graphs.
@@ -90,8 +91,8 @@ impl Library {
                 })
                 .collect(),
             Library::Faiss => {
-                // Some 4 √n lists, a power of two.
-                let lists = (4.0 * (items as f64).sqrt()).log2().floor().exp2() as u32;
+                // Some 4 √n lists, rounded to a power of two.
+                let lists = (4.0 * (items as f64).sqrt()).log2().round().exp2() as u32;
                 let probes: Vec<u32> = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
                     .into_iter()
                     .filter(|&probes| probes <= lists / 2)

@@ -285,10 +285,10 @@ async fn probed_queries_show_their_recall_by_how_much_the_filter_passes() {
         client.recommend(asked).await.unwrap();
     }
     let tally = |page: &str, name: &str, passes: &str| {
-        let row = format!("endcap_retrieval_recall_{name}{{passes=\"{passes}\"");
-        page.lines()
-            .find(|line| line.starts_with(&row))
-            .map(|line| line.rsplit(' ').next().unwrap().to_owned())
+        let row = format!("endcap_retrieval_recall_{name}{{");
+        let class = format!("passes=\"{passes}\"");
+        let line = page.lines().find(|line| line.starts_with(&row) && line.contains(&class))?;
+        line.rsplit(' ').next().map(str::to_owned)
     };
     let classes = ["all", "10-100%", "1-10%", "0.1-1%"];
     let mut page = String::new();
