@@ -26,8 +26,12 @@ const SHARES: [f64; 8] = [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.03, 0.01];
 const SIZES: [usize; 2] = [100, 500];
 /// Most queries that are measured.
 const QUERIES: usize = 128;
-/// Each try is larger than the last by this factor.
-const STEP: f64 = 1.3;
+/// Each try goes further than the last: by this many hundredths of a deviation, or by this factor of `ef`.
+const PARTITIONS_STEP: usize = 25;
+const GRAPH_STEP: f64 = 1.4;
+/// Where the tries begin and end.
+const PARTITIONS_REACH: std::ops::RangeInclusive<usize> = 50..=800;
+const LARGEST_EF: usize = 20_000;
 /// Fewer survivors than this are scored one by one without asking.
 const FEW: usize = 2_000;
 
@@ -149,7 +153,7 @@ impl Calibration {
         let mut attempts = Vec::new();
         let sizes = SIZES.iter().filter(|&&k| 4 * k <= rows.len());
         for &k in sizes {
-            let mut from = Efforts { partitions: 4, graph: k };
+            let mut from = Efforts { partitions: *PARTITIONS_REACH.start(), graph: k };
             for share in SHARES {
                 let words = random_rows(rows.len(), share, seed);
                 let filter = Filter::of_words(state, &words);
@@ -165,7 +169,8 @@ impl Calibration {
     }
 }
 
-/// Where the search for the right effort begins: a smaller share never needs less.
+/// Where the search for the right effort begins: where the last share's ended, since a smaller one needs about as much
+/// or more.
 struct Efforts {
     partitions: usize,
     graph: usize,
@@ -198,7 +203,7 @@ impl Trial<'_> {
             attempts.push(Attempt { route: Way::Survivors.into(), micros, ..of_scan });
         }
         let cheapest = attempts.iter().map(|attempt| attempt.micros).fold(f64::INFINITY, f64::min);
-        let mut climb = |way, from: &mut usize, most: usize| {
+        let mut climb = |way, from: &mut usize, most: usize, further: fn(usize) -> usize| {
             while *from <= most {
                 let route = Route { way, effort: *from };
                 let (found, micros) = self.answers(route);
@@ -209,14 +214,16 @@ impl Trial<'_> {
                 if attempt.recall_low >= target || micros > 1.5 * cheapest {
                     return;
                 }
-                *from = ((*from as f64 * STEP) as usize).max(*from + 1);
+                *from = further(*from);
             }
         };
-        if let Some(partitions) = &base.partitions {
-            climb(Way::Partitions, &mut from.partitions, partitions.len());
+        if base.partitions.is_some() {
+            let most = *PARTITIONS_REACH.end();
+            climb(Way::Partitions, &mut from.partitions, most, |effort| effort + PARTITIONS_STEP);
         }
         if base.graph.is_some() {
-            climb(Way::Graph, &mut from.graph, base.rows.len().min(20_000));
+            let further = |ef| (ef as f64 * GRAPH_STEP) as usize + 1;
+            climb(Way::Graph, &mut from.graph, base.rows.len().min(LARGEST_EF), further);
         }
         attempts
     }

@@ -4,8 +4,11 @@
 //! The base keeps its rows in the order of their partitions. A partition is then a range of rows of the same blocks that a
 //! whole scan reads: it costs no second copy of anything, and what scans a catalogue scans a part of it.
 //!
-//! A query visits partitions in the order of `centre · q + reach`, where the centre is the mean of the partition's rows (so
-//! that the product is their mean score) and the reach grows with how far its rows lie about.
+//! The scores of a partition's rows with a query lie about the product of the query with the partition's centre, which is
+//! their mean, with a deviation that is known too. A query therefore looks into every partition whose mean is within so and
+//! so many deviations of the k-th best score found so far, the most promising first. How many is the one number that is
+//! calibrated. It adapts by itself to the query, to k and to a filter: where survivors are few, the k-th best is lower, and
+//! more partitions are within reach of it.
 
 use std::cell::RefCell;
 
@@ -17,8 +20,8 @@ use crate::rows::{BLOCK, Query, Rows, pad};
 
 /// Rows of one partition, on average, grow with the square root of the catalogue; see [`count`].
 const LARGEST_COUNT: usize = 16_384;
-/// By how many deviations of its rows' scores a partition's best row is taken to lie above their mean.
-const REACH: f32 = 1.0;
+/// Partitions looked into before it is known which others are worth it.
+const FIRST: usize = 8;
 
 /// Ranges of base rows, and their centres.
 pub(crate) struct Partitions {
@@ -94,32 +97,44 @@ impl Partitions {
         partitions
     }
 
-    /// Hands the `probes` most promising partitions to `visit`, the best first.
+    /// Hands partitions to `look`, which says what the k-th best score is by now, until no other is within `reach`
+    /// deviations of that. It hears which one is next, where that is known.
     pub(crate) fn visit(
         &self,
         query: &Query,
-        probes: usize,
+        reach: f32,
         kernels: Kernels,
-        mut visit: impl FnMut(u32, Option<u32>),
+        mut look: impl FnMut(u32, Option<u32>) -> f32,
     ) {
-        RANKED.with_borrow_mut(|ranked| {
-            let mut scores =
-                Scores { promises: &mut ranked.scores, spreads: &self.spreads, reach: REACH * query.norm };
-            scores.promises.clear();
+        PROMISES.with_borrow_mut(|Promises { of_all, best }| {
+            of_all.clear();
+            let mut sink = Promising { of_all, spreads: &self.spreads, reach: reach * query.norm };
             let scan =
                 Scan { blocks: &self.centres.blocks, rows: 0..self.len(), mask: Mask::default(), query };
-            kernels.scan(&scan, &mut scores);
-            let best = &mut ranked.best;
-            best.clear();
-            best.extend(ranked.scores.iter().copied().zip(0..));
-            let probes = probes.min(best.len());
-            if probes < best.len() {
-                best.select_nth_unstable_by(probes, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-                best.truncate(probes);
+            kernels.scan(&scan, &mut sink);
+
+            let better = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+            let mut first = [(f32::NEG_INFINITY, u32::MAX); FIRST];
+            for (&promise, partition) in of_all.iter().zip(0u32..) {
+                if promise > first[FIRST - 1].0 {
+                    first[FIRST - 1] = (promise, partition);
+                    first.sort_unstable_by(better);
+                }
             }
-            best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            for (place, &(_, partition)) in best.iter().enumerate() {
-                visit(partition, best.get(place + 1).map(|next| next.1));
+            let mut kth = f32::NEG_INFINITY;
+            for (place, &(_, partition)) in first.iter().enumerate().filter(|(_, first)| first.1 != u32::MAX) {
+                let next = first.get(place + 1).map(|next| next.1).filter(|&next| next != u32::MAX);
+                kth = look(partition, next);
+            }
+            best.clear();
+            let others = of_all.iter().copied().zip(0u32..);
+            best.extend(others.filter(|other| other.0 >= kth && !first.contains(other)));
+            best.sort_unstable_by(better);
+            for (place, &(promise, partition)) in best.iter().enumerate() {
+                if promise < kth {
+                    break;
+                }
+                kth = look(partition, best.get(place + 1).map(|next| next.1));
             }
         });
     }
@@ -136,25 +151,25 @@ impl Partitions {
     }
 }
 
-/// What the ranking of partitions needs; kept by the thread.
+/// Room for what visiting partitions needs; kept by the thread.
 #[derive(Default)]
-struct Ranked {
-    scores: Vec<f32>,
+struct Promises {
+    of_all: Vec<f32>,
     best: Vec<(f32, u32)>,
 }
 
 thread_local! {
-    static RANKED: RefCell<Ranked> = RefCell::default();
+    static PROMISES: RefCell<Promises> = RefCell::default();
 }
 
-/// Takes the score of every partition.
-struct Scores<'a> {
-    promises: &'a mut Vec<f32>,
+/// Takes the mean score of every partition, and adds what its best rows may have beyond it.
+struct Promising<'a> {
+    of_all: &'a mut Vec<f32>,
     spreads: &'a [f32],
     reach: f32,
 }
 
-impl Sink for Scores<'_> {
+impl Sink for Promising<'_> {
     fn threshold(&self) -> f32 {
         f32::NEG_INFINITY
     }
@@ -162,6 +177,6 @@ impl Sink for Scores<'_> {
     fn take(&mut self, first: usize, counting: u16, scores: &[f32; BLOCK]) {
         let count = counting.count_ones() as usize;
         let spreads = &self.spreads[first..first + count];
-        self.promises.extend(scores.iter().zip(spreads).map(|(score, spread)| score + self.reach * spread));
+        self.of_all.extend(scores.iter().zip(spreads).map(|(score, spread)| score + self.reach * spread));
     }
 }

@@ -29,7 +29,8 @@ pub enum Way {
 pub struct Route {
     /// The way.
     pub way: Way,
-    /// Partitions looked at, or the walk's `ef`; 0 for the exact ways.
+    /// Of partitions: how far a partition's mean score may lie below the k-th best, in hundredths of a deviation of its
+    /// scores. Of the graph: the walk's `ef`. Nothing to the exact ways.
     pub effort: usize,
 }
 
@@ -81,7 +82,7 @@ impl fmt::Display for Way {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.way {
-            Way::Partitions => write!(f, "{} of the partitions", self.effort),
+            Way::Partitions => write!(f, "partitions within {:.2} deviations", self.effort as f64 / 100.0),
             Way::Graph => write!(f, "graph, ef {}", self.effort),
             way => write!(f, "{way}"),
         }

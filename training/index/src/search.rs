@@ -168,14 +168,15 @@ impl<'a> Search<'a> {
                 let sparse = self.filter.survivors.saturating_mul(SPARSE) < rows.len();
                 let candidates = &mut self.candidates;
                 let width = rows.width;
-                partitions.visit(self.query, self.route.effort, *kernels, |partition, next| {
+                let reach = self.route.effort as f32 / 100.0;
+                partitions.visit(self.query, reach, *kernels, |partition, next| {
                     let range = partitions.rows(partition);
                     if sparse {
                         in_batches(mask.rows(range), |batch, scores| {
                             kernels.code_dots(self.query, codes, batch, scores);
                             candidates.push_all(scores, batch);
                         });
-                        return;
+                        return candidates.kth();
                     }
                     if let Some(next) = next.map(|next| partitions.rows(next)) {
                         let block = next.start / BLOCK * BLOCK * width;
@@ -184,6 +185,7 @@ impl<'a> Search<'a> {
                     }
                     let scan = Scan { blocks: &rows.blocks, rows: range, mask, query: self.query };
                     kernels.scan(&scan, &mut Offer { candidates, first: 0, accept: |_| true });
+                    candidates.kth()
                 });
             }
             (Way::Scan | Way::Graph | Way::Partitions, ..) => {

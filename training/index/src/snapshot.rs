@@ -136,7 +136,7 @@ impl Base {
     /// What a query does where its effort was not measured.
     pub(crate) fn usual_effort(&self, way: Way) -> usize {
         match way {
-            Way::Partitions => self.partitions.as_ref().map_or(0, |partitions| partitions.len().div_ceil(16)),
+            Way::Partitions => 250,
             Way::Graph => self.config.graph.search,
             _ => 0,
         }

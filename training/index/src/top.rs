@@ -61,12 +61,14 @@ pub(crate) struct Candidates {
     pub(crate) threshold: f32,
     found: Vec<(f32, u32)>,
     limit: usize,
+    /// Rows left by the last look at the k-th best.
+    settled: usize,
 }
 
 impl Candidates {
     pub(crate) fn new(k: usize, margin: f32) -> Self {
         let threshold = if k == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
-        Self { k, margin, threshold, found: Vec::new(), limit: 3 * k + 128 }
+        Self { k, margin, threshold, found: Vec::new(), limit: 3 * k + 128, settled: 0 }
     }
 
     #[inline(always)]
@@ -87,6 +89,14 @@ impl Candidates {
         }
     }
 
+    /// The k-th best score, or somewhat less; nothing is known of it before k rows were found.
+    pub(crate) fn kth(&mut self) -> f32 {
+        if self.found.len() >= self.settled + self.k / 4 + 16 {
+            self.tighten();
+        }
+        self.threshold + self.margin
+    }
+
     #[cold]
     fn tighten(&mut self) {
         if self.found.len() > self.k {
@@ -95,6 +105,7 @@ impl Candidates {
             self.found.retain(|&(score, _)| score >= self.threshold);
         }
         self.limit = self.limit.max(2 * self.found.len());
+        self.settled = self.found.len();
     }
 
     /// The rows, in ascending order.
