@@ -54,14 +54,13 @@ impl Base {
             (partitions, inverse) = (Some(made.partitions), Some(back));
         }
         let rows = Rows::of(dim, labels, vectors);
-        let (graph, graph_refused) = match rows.len() >= config.graph.from_items.max(config.scan_below).max(1)
-        {
-            false => (None, None),
-            true => match Graph::refusal(rows.len(), dim, &config) {
-                Some(refusal) => (None, Some(refusal)),
-                None => (Some(Graph::build(&rows, &config.graph, kernels)?), None),
-            },
-        };
+        let (mut graph, mut graph_refused) = (None, None);
+        if let Some(partitions) = partitions.as_ref().filter(|_| rows.len() >= config.graph.from_items) {
+            graph_refused = Graph::refusal(rows.len(), dim, &config);
+            if graph_refused.is_none() {
+                graph = Some(Graph::build(&rows, partitions, &config.graph, kernels)?);
+            }
+        }
         let codes = by_row(&rows).into();
         let base =
             Self { generation: next_generation(), rows, codes, places, partitions, graph, config, kernels };

@@ -55,9 +55,9 @@ pub struct Calibration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuerySource {
-    /// Vectors of users who were held out of training.
-    HeldOutUsers,
-    /// Blends of two items each, drawn from a seed: lie where items are, but are none.
+    /// Vectors of users, from whoever made the index.
+    Users,
+    /// Blends of two items each, drawn from a seed: they lie where items are, but are none.
     BlendedItems,
 }
 
@@ -132,7 +132,7 @@ impl Calibration {
         shares.iter().filter_map(chosen).collect()
     }
 
-    /// Measures the base segment of a state. `users` are vectors of held-out users, row-major, or empty.
+    /// Measures the base segment of a state. `users` are vectors of users, row-major, or empty.
     pub(crate) fn measure(state: &State, users: &[f32], target: f64, seed: u64) -> Result<Self, IndexError> {
         let rows = &state.base.rows;
         if !users.len().is_multiple_of(rows.dim) {
@@ -147,7 +147,7 @@ impl Calibration {
             held_out => {
                 let taken = (0..held_out.min(QUERIES)).map(|i| i * held_out / held_out.min(QUERIES));
                 let rows = taken.flat_map(|i| &users[i * rows.dim..][..rows.dim]).copied();
-                (QuerySource::HeldOutUsers, rows.collect())
+                (QuerySource::Users, rows.collect())
             }
         };
         let mut attempts = Vec::new();
@@ -217,6 +217,10 @@ impl Trial<'_> {
                 *from = further(*from);
             }
         };
+        if target >= 1.0 {
+            // What was exact for these queries is not for others.
+            return attempts;
+        }
         if base.partitions.is_some() {
             let most = *PARTITIONS_REACH.end();
             climb(Way::Partitions, &mut from.partitions, most, |effort| effort + PARTITIONS_STEP);
@@ -284,7 +288,7 @@ impl fmt::Display for Calibration {
     /// A table of the chosen routes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match self.source {
-            QuerySource::HeldOutUsers => "held-out users",
+            QuerySource::Users => "users",
             QuerySource::BlendedItems => "blended items",
         };
         let Self { items, queries, recall_target, .. } = self;

@@ -115,8 +115,8 @@ impl Index {
         file::write(dir, &state.base, &state.plan)
     }
 
-    /// Measures what each way costs and finds, on vectors of users who were held out of training (`users`: row-major,
-    /// whole rows of [`dim`](Self::dim)) or, where there are none, on blends of the index's own items. From then on
+    /// Measures what each way costs and finds, on vectors of users (`users`: row-major, whole rows of
+    /// [`dim`](Self::dim)) or, where there are none, on blends of the index's own items. From then on
     /// queries are planned by it; [`save`](Self::save) stores it. An index without approximate ways needs none, and stays
     /// without.
     ///

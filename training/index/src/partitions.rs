@@ -16,7 +16,7 @@ use crate::buffer::Buffer;
 use crate::cluster;
 use crate::kernels::{Kernels, Scan, Sink};
 use crate::mask::Mask;
-use crate::rows::{BLOCK, Query, Rows, pad};
+use crate::rows::{BLOCK, Query, Rows, USUAL_ERROR, pad};
 
 /// Rows of one partition, on average, grow with the square root of the catalogue; see [`count`].
 const LARGEST_COUNT: usize = 16_384;
@@ -108,7 +108,8 @@ impl Partitions {
     ) {
         PROMISES.with_borrow_mut(|Promises { of_all, best }| {
             of_all.clear();
-            let mut sink = Promising { of_all, spreads: &self.spreads, reach: reach * query.norm };
+            let error = USUAL_ERROR * self.centres.blocks.error_bound(query);
+            let mut sink = Promising { of_all, spreads: &self.spreads, reach: reach * query.norm, error };
             let scan =
                 Scan { blocks: &self.centres.blocks, rows: 0..self.len(), mask: Mask::default(), query };
             kernels.scan(&scan, &mut sink);
@@ -122,7 +123,8 @@ impl Partitions {
                 }
             }
             let mut kth = f32::NEG_INFINITY;
-            for (place, &(_, partition)) in first.iter().enumerate().filter(|(_, first)| first.1 != u32::MAX) {
+            for (place, &(_, partition)) in first.iter().enumerate().filter(|(_, first)| first.1 != u32::MAX)
+            {
                 let next = first.get(place + 1).map(|next| next.1).filter(|&next| next != u32::MAX);
                 kth = look(partition, next);
             }
@@ -167,6 +169,8 @@ struct Promising<'a> {
     of_all: &'a mut Vec<f32>,
     spreads: &'a [f32],
     reach: f32,
+    /// What the quantisation of centre and query may have taken.
+    error: f32,
 }
 
 impl Sink for Promising<'_> {
@@ -177,6 +181,8 @@ impl Sink for Promising<'_> {
     fn take(&mut self, first: usize, counting: u16, scores: &[f32; BLOCK]) {
         let count = counting.count_ones() as usize;
         let spreads = &self.spreads[first..first + count];
-        self.of_all.extend(scores.iter().zip(spreads).map(|(score, spread)| score + self.reach * spread));
+        self.of_all.extend(
+            scores.iter().zip(spreads).map(|(score, spread)| score + self.error + self.reach * spread),
+        );
     }
 }

@@ -89,6 +89,27 @@ impl fmt::Display for Route {
     }
 }
 
+impl fmt::Display for Plan {
+    /// What was built, and the table of the calibration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.partitions, self.graph) {
+            (0, false) => write!(f, "exact scan of {} items", self.items)?,
+            (0, true) => write!(f, "graph over {} items", self.items)?,
+            (partitions, false) => write!(f, "{partitions} partitions of {} items", self.items)?,
+            (partitions, true) => {
+                write!(f, "{partitions} partitions of, and a graph over, {} items", self.items)?
+            }
+        }
+        if let Some(refused) = &self.graph_refused {
+            write!(f, "\n  {refused}")?;
+        }
+        match &self.calibration {
+            Some(calibration) => write!(f, "\n  measured on {calibration}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Plan {
     /// The route of a query for `k` hits whose filter lets `survivors` of the base segment's items through.
     ///

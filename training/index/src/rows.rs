@@ -26,6 +26,10 @@ const LARGEST: f32 = 1e15;
 /// Most numbers in a vector.
 pub(crate) const MAX_DIM: usize = 4096;
 
+/// Quantised scores are off by a small part of what they could be at worst. The exact ways allow for the worst; partitions,
+/// where rows are missed anyway, for this part of it.
+pub(crate) const USUAL_ERROR: f32 = 0.35;
+
 /// Numbers that one vector takes in memory: `dim`, padded with zeros to whole registers.
 pub(crate) fn width(dim: usize) -> usize {
     dim.next_multiple_of(16)

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::kernels::{Scan, Sink, prefetch};
 use crate::live::CHUNK;
 use crate::mask::{Mask, all};
-use crate::rows::{BLOCK, Query, Rows, pad};
+use crate::rows::{BLOCK, Query, Rows, USUAL_ERROR, pad};
 use crate::snapshot::{Base, State};
 use crate::top::{Best, Candidates};
 use crate::{Allowed, Answer, Hit, IndexError, Route, Way};
@@ -23,10 +23,6 @@ const FEW_UNWANTED: usize = 256;
 const SPARSE: usize = 7;
 /// The bytes of a partition that are asked for while the one before is scanned.
 const PREFETCH: usize = 2048;
-/// Quantised scores are off by a small part of what they could be at worst. The exact ways allow for the worst; in
-/// partitions, where rows are missed anyway, this part of it.
-const USUAL_ERROR: f32 = 0.35;
-
 /// A filter, resolved against one state.
 pub(crate) struct Filter<'a> {
     /// Bits of the base rows that it lets through; all rows where there are none.

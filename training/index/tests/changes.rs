@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use endcap_index::{
-    Allowed, Compaction, GraphConfig, Index, IndexConfig, Retriever, Selection, Snapshot, Way,
+    Allowed, Compaction, GraphConfig, Index, IndexConfig, Retriever, Route, Selection, Snapshot, Way,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -21,9 +21,13 @@ fn operations_agree(seed: u64, count: usize, dim: usize) {
     let labels: Vec<u64> = (0..200).map(label).collect();
     let vectors = whole(seed, labels.len(), dim);
     items.extend(labels.iter().copied().zip(vectors.chunks(dim).map(<[f32]>::to_vec)));
-    let index = Index::build(&labels, &vectors, dim, &IndexConfig::default()).unwrap();
+    // Every other seed keeps its base in partitions; the plan is exact all the same.
+    let scan_below = if seed % 2 == 0 { 100 } else { usize::MAX };
+    let config = IndexConfig { scan_below, recall_target: 1.0, ..IndexConfig::default() };
+    let index = Index::build(&labels, &vectors, dim, &config).unwrap();
     let mut selection = Selection::new(&index.snapshot(), |label| label % 4 < 2);
     let mut kept: Option<(Snapshot, Items)> = None;
+    let (mut found, mut looked_for) = (0, 0);
 
     let draw =
         |rng: &mut StdRng| -> Vec<f32> { (0..dim).map(|_| rng.random_range(-3i8..=3).into()).collect() };
@@ -57,8 +61,14 @@ fn operations_agree(seed: u64, count: usize, dim: usize) {
                         label % 4 < 2 && !except.contains(&label)
                     }),
                 };
-                let hits = index.search(&query, k, &allowed).unwrap();
-                assert_eq!(hits, answer(&items, &query, k, law), "{at}");
+                let expected = answer(&items, &query, k, law);
+                assert_eq!(index.search(&query, k, &allowed).unwrap(), expected, "{at}");
+                // Partitions within reach of everything miss next to nothing, and never answer with fewer.
+                let everywhere = Route { way: Way::Partitions, effort: 1_000_000 };
+                let hits = index.snapshot().by_route(everywhere).retrieve(&query, k, &allowed).unwrap();
+                assert_eq!(hits.len(), expected.len(), "{at}");
+                found += hits.iter().filter(|hit| expected.contains(hit)).count();
+                looked_for += expected.len();
             }
             960..980 => {
                 let label = label(rng.random_range(0..900));
@@ -84,6 +94,7 @@ fn operations_agree(seed: u64, count: usize, dim: usize) {
             _ => selection = Selection::new(&index.snapshot(), |label| label % 4 < 2),
         }
     }
+    assert!(found * 200 >= looked_for * 199, "seed {seed}: {found} of {looked_for}");
     let mut labels: Vec<u64> = index.snapshot().labels().collect();
     labels.sort_unstable();
     assert_eq!(labels, items.into_keys().collect::<Vec<_>>());

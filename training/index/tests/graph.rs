@@ -75,3 +75,17 @@ fn the_graph_stands_vectors_that_are_all_alike() {
     let hits = index.snapshot().by(Way::Graph).retrieve(&[0.0, 1.0], 9, &Allowed::All).unwrap();
     assert_eq!(hits.iter().map(|hit| hit.label).collect::<Vec<_>>(), [1, 0, 2]);
 }
+
+/// The long form: `just test-index-long`. hnsw_rs takes some 3 GB and, on two cores, a quarter of an hour.
+#[test]
+#[ignore = "a quarter of an hour, 4 GB"]
+fn the_graph_of_a_million_finds_what_the_scan_finds_but_for_five_in_a_hundred() {
+    let (items, dim) = (1_000_000, 32);
+    let labels: Vec<u64> = (0..items).map(label).collect();
+    let graph = GraphConfig { from_items: 0, neighbours: 16, construction: 64, search: 800 };
+    let config = IndexConfig { graph, ..IndexConfig::default() };
+    let index = Index::build(&labels, &clustered(1, items, dim, 1_500), dim, &config).unwrap();
+    assert!(index.plan().graph);
+    let (mean, poor) = recall(&index, &clustered(1, 200, dim, 1_500), 100, &Allowed::All);
+    assert!(mean >= 0.95 && poor <= 0.05, "recall@100 {mean}, poor {poor}");
+}

@@ -18,6 +18,7 @@ mod config;
 mod data;
 mod error;
 mod fit;
+mod measure_index;
 mod optimiser;
 mod progress;
 mod publish;

@@ -15,7 +15,7 @@ use endcap_bundle::{BundleDraft, BundleError, BundleStore, Origin, PartitionOffs
 use endcap_clickstream::{ClickstreamError, Dataset, TimeKind};
 use endcap_evaluation::Replay;
 use endcap_features::VocabularyConfig;
-use endcap_index::{Index, IndexConfig, IndexError};
+use endcap_index::{Index, IndexConfig, IndexError, Plan};
 use endcap_neighbours::{CountingConfig, CountingModels, NeighboursError, Sequences};
 use endcap_proto::EventTime;
 use endcap_recommend::{Funnel, Model, ModelError, Parts, RecommendConfig};
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     LoadOptions, Progress, RankerTrainConfig, TrainConfig, TrainError, TrainingData, Validation, fit_ranker,
     fit_towers,
+    measure_index::measure_index,
     rows::{Sampling, assemble},
 };
 
@@ -63,6 +64,8 @@ pub struct Published {
     pub interactions: usize,
     /// Figures of the training.
     pub metrics: BTreeMap<String, f64>,
+    /// How the index answers: what was built, and what each way was measured to cost and to find.
+    pub retrieval: Plan,
     /// How long each part took.
     pub elapsed: Vec<(&'static str, Duration)>,
 }
@@ -199,6 +202,20 @@ pub fn publish(
     let counting = CountingModels::fit(sequences(), end, &config.counting)?;
     let towers = Towers::load(fitted.config.clone(), &fitted.weights)?;
     let index = self::index(&data, &towers, &config.index)?;
+    let model = Model::new(Parts {
+        version: "training".to_owned(),
+        vocabulary: data.vocabulary().clone(),
+        catalogue: data.catalogue().to_vec(),
+        towers,
+        ranker: None,
+        counting,
+        index,
+        items_offsets: Vec::new(),
+    })?;
+    measure_index(&model, &replay, from, config.towers.seed)?;
+    let Parts { counting, index, .. } = model.into_parts();
+    let retrieval = index.plan();
+    metrics.extend(figures(&retrieval));
     stopwatch.lap("index");
 
     metrics.insert("items".to_owned(), data.catalogue().len() as f64);
@@ -229,6 +246,7 @@ pub fn publish(
         items: data.catalogue().len(),
         interactions: data.sequences().interactions().len(),
         metrics,
+        retrieval,
         elapsed: stopwatch.laps,
     })
 }
@@ -239,6 +257,23 @@ fn index(data: &TrainingData, towers: &Towers, config: &IndexConfig) -> Result<I
     let labels: Vec<u64> = features.iter().map(|item| item.key.0).collect();
     let vectors = towers.item_vectors(features)?;
     Ok(Index::build(&labels, &vectors, towers.dim(), config)?)
+}
+
+/// What the manifest says of retrieval: recall and cost of planned queries without a filter, and with one that keeps a
+/// tenth and a hundredth of the items.
+fn figures(plan: &Plan) -> Vec<(String, f64)> {
+    let planned = plan.calibration.iter().flat_map(|calibration| calibration.planned(100));
+    let named = planned.filter_map(|attempt| {
+        let name = match attempt.share {
+            1.0 => "retrieval",
+            0.1 => "retrieval.filter_10_percent",
+            0.01 => "retrieval.filter_1_percent",
+            _ => return None,
+        };
+        let (recall, micros) = (attempt.recall, attempt.micros);
+        Some([(format!("{name}.recall@100"), recall), (format!("{name}.micros"), micros)])
+    });
+    named.flatten().collect()
 }
 
 /// The instant before which all but the newest `share` of the interactions lie; equal times stay together. `None`
@@ -278,6 +313,7 @@ impl fmt::Display for Published {
         for (name, value) in &self.metrics {
             writeln!(f, "  {name:<28} {value:.4}")?;
         }
+        writeln!(f, "  retrieval: {}", self.retrieval)?;
         write!(f, "  time:")?;
         for (part, elapsed) in &self.elapsed {
             write!(f, " {part} {:.1} s,", elapsed.as_secs_f64())?;
