@@ -91,8 +91,12 @@ impl Connection {
     }
 
     fn note(&self, error: &KafkaError, reason: &str) {
-        if !matches!(code(error), Some(RDKafkaErrorCode::PartitionEOF)) {
-            self.heard().trouble = Some(format!("{error}: {reason}"));
+        let trouble = &mut self.heard().trouble;
+        match code(error) {
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            // Says less than what was said of the last broker before.
+            Some(RDKafkaErrorCode::AllBrokersDown) if trouble.is_some() => {}
+            _ => *trouble = Some(format!("{error}: {reason}")),
         }
     }
 

@@ -121,7 +121,7 @@ async fn the_live_path_against_a_real_kafka() {
     for (name, protocol) in [("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)] {
         let config = broker.config(name);
         create_topics(&config).await.unwrap();
-        suite::group::members_come_and_go(&config, protocol, 6_000, 3).await;
+        suite::group::members_come_and_go(&config, protocol, 6_000, 2).await;
     }
 
     if let Some(doors) = &broker.secure {

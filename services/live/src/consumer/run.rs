@@ -155,6 +155,10 @@ impl Run {
     fn answer(&mut self, rebalance: Rebalance) -> Result<(), Error> {
         self.shared.rebalances.fetch_add(1, Relaxed);
         match rebalance {
+            Rebalance::Gained(partitions) if partitions.is_empty() => {
+                self.dealt = true;
+                self.options.source.take_on(&[])?;
+            }
             Rebalance::Gained(partitions) => {
                 let Some(bounds) = self.bounds()? else { return Ok(()) };
                 let from = self.begin(&partitions, &bounds)?;
@@ -229,13 +233,19 @@ impl Run {
     fn flush_when_due(&mut self) -> Result<(), Error> {
         let ConsumerConfig { flush_interval_ms, flush_records, .. } = self.options.config;
         let unflushed = self.options.writer.unflushed();
-        let interval = match self.options.writer.trouble() {
-            Some(_) => TRY_AGAIN,
-            None if unflushed >= flush_records => Duration::ZERO,
-            None => Duration::from_millis(flush_interval_ms),
+        let troubled = self.options.writer.trouble().is_some();
+        let interval = if troubled {
+            TRY_AGAIN
+        } else if unflushed >= flush_records {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(flush_interval_ms)
         };
-        if unflushed > 0 && self.flushed.elapsed() >= interval && self.begin_flush()? {
-            self.flushed = Instant::now();
+        if (unflushed > 0 || troubled) && self.flushed.elapsed() >= interval {
+            let begun = self.begin_flush()?;
+            if begun || troubled {
+                self.flushed = Instant::now();
+            }
         }
         Ok(())
     }

@@ -159,7 +159,8 @@ impl Spill {
 
     /// Writes until a segment ends; what was written and synced is taken out.
     fn append_some(&mut self, messages: &mut VecDeque<Spilled>) -> Result<(), SpillError> {
-        let room = self.limit.saturating_sub(self.bytes());
+        let head = if self.writing.is_none() { MAGIC.len() as u64 } else { 0 };
+        let room = self.limit.saturating_sub(self.bytes() + head);
         let mut bytes = Vec::new();
         let mut count = 0;
         for message in messages.iter() {
