@@ -98,7 +98,7 @@ pub(crate) async fn every_door_opens_to_its_key_alone(plain: &KafkaConfig, doors
     }
     for (config, why) in [
         (password("SCRAM-SHA-512", "guess"), "uthentication"),
-        (password("PLAIN", ""), "uthentication"),
+        (password("PLAIN", "guess"), "uthentication"),
         (token(TokenFrom::File(file("bad-token", "no-jwt"))), "uthentication"),
         (token(TokenFrom::File(dir.path().join("absent"))), "absent"),
         (stranger, "certificate"),
