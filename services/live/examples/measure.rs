@@ -1,9 +1,10 @@
 //! Measures the live path beside bare librdkafka, on the broker in this process or a real one:
 //!
 //! ```text
-//! cargo run --release -p endcap-live --example measure -- visible|applied mock|host:port [count] [fetch_wait_ms]
+//! cargo run --release -p endcap-live --example measure -- visible|applied|decode mock|host:port [count] [fetch_wait_ms]
 //! ```
 //!
+//! `decode`: nanoseconds to read one event where it lies, and to decode it whole; needs no broker.
 //! `visible`: from handing an event to the client until a read of the state shows it, and until a bare
 //! consumer has it. `applied`: CPU seconds and wall time for a backlog, state flushed every second,
 //! and for a bare `BaseConsumer` that counts bytes. Figures of a machine that does other things are a guide.
@@ -20,7 +21,7 @@ use endcap_live::{
     DeadLetters, EventSink, KafkaConfig, KafkaSink, KafkaSource, Message, MockBroker, StateStore,
     StoreConfig, Topics, consumer, kafka::create_topics,
 };
-use endcap_proto::{EventTime, VisitorKey, v1};
+use endcap_proto::{Event, EventTime, EventView, VisitorKey, v1};
 use endcap_recommend::StateReader;
 use futures::FutureExt as _;
 use prost::Message as _;
@@ -40,6 +41,9 @@ const TOPIC: &str = "events";
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize| arguments.get(i).map(String::as_str);
+    if argument(0) == Some("decode") {
+        return decode();
+    }
     let (_broker, mut config) = match argument(1) {
         None | Some("mock") => {
             let broker = MockBroker::start(PARTITIONS)?;
@@ -61,8 +65,37 @@ async fn main() -> Result<()> {
     match argument(0) {
         Some("visible") => visible(&config, count.unwrap_or(2000)).await,
         Some("applied") => applied(&config, count.unwrap_or(120_000)).await,
-        _ => Err("visible or applied?".into()),
+        _ => Err("visible, applied or decode?".into()),
     }
+}
+
+/// One event of about 300 bytes, again and again.
+fn decode() -> Result<()> {
+    let bytes = event(1, 1, now()).encode_to_vec();
+    let rounds = 1_000_000u32;
+    let time = |what: &str, each: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+        let began = Instant::now();
+        for _ in 0..rounds {
+            each()?;
+        }
+        println!(
+            "{what}: {:.0} ns an event of {} bytes",
+            began.elapsed().as_nanos() as f64 / f64::from(rounds),
+            bytes.len()
+        );
+        Ok(())
+    };
+    for _ in 0..3 {
+        time("read where it lies", &mut || {
+            std::hint::black_box(EventView::from_bytes(std::hint::black_box(&bytes))?);
+            Ok(())
+        })?;
+        time("decoded whole", &mut || {
+            std::hint::black_box(Event::try_from(v1::Event::decode(std::hint::black_box(&*bytes))?)?);
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// About 300 bytes.
