@@ -146,9 +146,8 @@ pub struct TrainArgs {
     /// Seed of the run: the same seed on the same data and machine gives the same weights.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Hold back the newest share of the events, by event time, as a test set.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub holdout: f64,
+    #[command(flatten)]
+    pub split: SplitArgs,
     /// Publish, but leave the bundle that serves as it is.
     #[arg(long)]
     pub no_activate: bool,
@@ -159,22 +158,28 @@ pub struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// A bundle, or a folder of bundles (then the active one).
-    #[arg(value_name = "BUNDLE")]
-    pub bundle: PathBuf,
-    /// What `endcap import` or `endcap archive` wrote.
-    #[arg(value_name = "DIR")]
-    pub data: PathBuf,
-    /// How cases are made; see docs/evaluation.md.
-    #[arg(long, value_enum, default_value_t = ProtocolName::GlobalTime)]
-    pub protocol: ProtocolName,
-    /// What to do with items that the shopper touched before.
-    #[arg(long, value_enum, default_value_t = SeenPolicy::Allow)]
-    pub seen: SeenPolicy,
-    /// The newest share of the events, by event time, is the test set.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
-    pub holdout: f64,
-    /// At most so many cases, drawn with the seed; all when absent.
+    /// One bundle, or a folder of bundles (then the active one), and the data set; two bundles before it are compared,
+    /// pair by pair; the data set alone evaluates the baselines.
+    #[arg(value_name = "BUNDLE… DIR", required = true, num_args = 1..=3)]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub split: SplitArgs,
+    /// What to do with items that the shopper touched before; as the protocol's published tables do when absent.
+    #[arg(long, value_enum)]
+    pub seen: Option<SeenPolicy>,
+    /// Cut-offs of the metrics.
+    #[arg(long = "k", value_name = "K,K…", value_delimiter = ',', default_value = "10,20", value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub cutoffs: Vec<u32>,
+    /// Who goes first among items of one score.
+    #[arg(long, value_enum, default_value_t = TiePolicy::Against)]
+    pub ties: TiePolicy,
+    /// How the baselines are fitted, a TOML file; the defaults when absent.
+    #[arg(long, value_name = "FILE")]
+    pub baselines: Option<PathBuf>,
+    /// Leave the whole funnel out: it takes about a millisecond a case.
+    #[arg(long)]
+    pub no_funnel: bool,
+    /// At most so many questions, drawn with the seed; all when absent.
     #[arg(long)]
     pub cases: Option<usize>,
     /// Seed of the draw of cases and of the intervals.
@@ -182,10 +187,41 @@ pub struct EvaluateArgs {
     pub seed: u64,
 }
 
+/// How the data set is split; training and evaluation must be told the same.
+#[derive(Debug, Clone, Args)]
+pub struct SplitArgs {
+    /// How it is split: docs/evaluation.md. When absent, as its publisher split it, or else by time.
+    #[arg(long, value_enum)]
+    pub protocol: Option<ProtocolName>,
+    /// `global-time`: the newest share of the events is the test set.
+    #[arg(long, value_name = "SHARE")]
+    pub holdout: Option<f64>,
+    /// Hide a share of the items from training altogether, to see what is made of new ones.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub hide: f64,
+    /// Seed of the draw of hidden items.
+    #[arg(long, default_value_t = 1)]
+    pub hide_seed: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProtocolName {
-    /// One cut in time at 90 % of the events; histories roll forward, the model stays as it is.
+    /// Cuts at 80 % and 90 % of the events: validation, then test; histories roll forward, the model stays as it is.
     GlobalTime,
+    /// The last item of each shopper is the test, the one before it validation.
+    LeaveOneOut,
+    /// The publisher's test sessions: each item given those before it.
+    NextItem,
+    /// The publisher's train and test sets of each shopper, in no order.
+    FixedSplit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TiePolicy {
+    /// Every other item.
+    Against,
+    /// The one that the system lists first.
+    Listed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

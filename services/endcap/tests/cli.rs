@@ -15,7 +15,7 @@ use endcap_clickstream::synthetic::{Shop, ShopConfig};
 use endcap_live::{KafkaConfig, MockBroker};
 use endcap_proto::v1::{RecommendRequest, WriteEventsRequest};
 use program::{Client, PATIENCE, Service, run, settings};
-use shop::{copy, files, fixture, now, view};
+use shop::{QUICK, copy, files, fixture, now, view};
 use tonic::Code;
 
 #[test]
@@ -60,6 +60,46 @@ fn a_wrong_flag_is_named() {
     run(["serve", "--bogus"]).refused(2, &["'--bogus'", "--help"]);
     run(["train"]).refused(2, &["--out", "DIR"]);
     run(["doctor", "--log", "!?"]).refused(2, &["--log", "!?"]);
+}
+
+#[test]
+fn a_bundle_that_knew_the_answers_is_refused_and_two_that_did_not_are_compared() {
+    let shop = fixture();
+    let (data, bundles) = (shop.data.to_str().unwrap(), shop.bundles.to_str().unwrap());
+    run(["evaluate", bundles, data]).refused(1, &[bundles, "was trained on events up to", "--holdout"]);
+    run(["evaluate", data, "--protocol", "next-item"])
+        .refused(1, &[data, "no train and test set of its own"]);
+    let odd = ["evaluate", data, "--protocol", "leave-one-out", "--holdout", "0.1"];
+    run(odd).refused(2, &["--holdout", "leave-one-out"]);
+    run(["evaluate", data, "--k", "0"]).refused(2, &["--k", "0"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let held = dir.path().join("bundles");
+    let held = held.to_str().unwrap();
+    let train = ["train", data, "--out", held, "--protocol", "leave-one-out"];
+    run(train.iter().chain(&QUICK)).done();
+    run(["evaluate", held, data]).refused(1, &["was trained on events up to"]);
+    let evaluate =
+        ["evaluate", held, held, data, "--protocol", "leave-one-out", "--k", "5,10", "--cases", "100"];
+    let text = run(evaluate).done();
+    for part in [
+        "bundles A = ",
+        "seen items masked",
+        "ties against",
+        "recall@5",
+        "B: funnel",
+        "EASE",
+        "not told apart",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(&run(evaluate.iter().chain(&["--output", "json"])).done()).unwrap();
+    let (group, row) = (&report["groups"][0], &report["groups"][0]["rows"][0]);
+    assert_eq!((&row["system"], &group["cases"]), (&"popularity".into(), &group["relevant"]));
+    let metrics: Vec<&str> =
+        row["estimates"].as_array().unwrap().iter().map(|pair| pair[0].as_str().unwrap()).collect();
+    assert!(["hr@5", "map@10", "auc", "novelty@10"].iter().all(|name| metrics.contains(name)), "{metrics:?}");
 }
 
 #[test]

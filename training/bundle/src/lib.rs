@@ -32,7 +32,7 @@ use endcap_neighbours::CountingModels;
 use endcap_proto::Item;
 use endcap_towers::{Ranker, Towers, TowersConfig};
 
-pub use manifest::{FORMAT, FileDigest, Manifest, Origin, PartitionOffset, Version};
+pub use manifest::{FORMAT, FileDigest, HeldOutPart, Manifest, Origin, PartitionOffset, Version};
 pub use store::BundleStore;
 
 const VOCABULARY: &str = "vocabulary.arrow";

@@ -61,6 +61,23 @@ pub struct Origin {
     /// The next offset of each partition of the topic `items` when the catalogue was read. Serving
     /// replays the topic from there.
     pub items_offsets: Vec<PartitionOffset>,
+    /// Parts of the data set that were held out of its training: what the bundle may be asked about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<HeldOutPart>,
+}
+
+/// A part of a data set that nothing was learnt from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOutPart {
+    /// How the data set was split: `leave-one-out` …
+    pub protocol: String,
+    /// `validation` or `test`.
+    pub part: String,
+    /// How many interactions it holds.
+    pub interactions: u64,
+    /// A sum over them, in hex: the same for the same interactions only.
+    pub fingerprint: String,
 }
 
 /// The next offset to be read of a partition.

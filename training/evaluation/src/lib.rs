@@ -1,22 +1,39 @@
-//! Metrics, protocols, comparisons with intervals.
+//! Evaluation: what a model may learn from, what it is asked about, and how well it answers.
 //!
-//! A *protocol* turns a data set into cases: a shopper's state at an instant, and the item they went to
-//! next. Each *system* (popularity, the towers alone, the whole funnel …) ranks the full catalogue for each
-//! case; a *metric* turns the target's rank into a number; the *bootstrap* over shoppers turns numbers
-//! into means with intervals, and differences between two systems into verdicts. See `docs/evaluation.md`.
+//! ```text
+//! Dataset ──► Split (a protocol) ──training──► the trainer, Baselines
+//!                │
+//!                └──questions──► Evaluation::run ──► System, System … ──► Report: metrics, intervals, verdicts
+//! ```
 
 #![forbid(unsafe_code)]
 
+mod ask;
+mod baselines;
 mod bootstrap;
-mod global_time;
+mod error;
+mod evaluate;
 mod metrics;
+mod moments;
+mod protocol;
+mod rank;
 mod replay;
 mod report;
+mod split;
 mod systems;
+mod tally;
 
-pub use bootstrap::{Bootstrap, Estimate};
-pub use global_time::{Case, EvaluationError, GlobalTime, SeenItems};
-pub use metrics::{Metric, Rank, UnknownMetric, rank_of};
-pub use replay::{Moment, Replay};
-pub use report::{Comparison, Group, Report, Row};
-pub use systems::{System, Systems};
+pub use ask::{Ask, Catalogue};
+pub use baselines::{Baselines, BaselinesConfig};
+pub use bootstrap::{Bootstrap, Estimate, Sums};
+pub use error::EvaluationError;
+pub use evaluate::{Contender, Evaluation};
+pub use metrics::{Judged, Metric, Rank, UnknownMetric};
+pub use moments::{Asking, Moment, Moments};
+pub use protocol::{HeldOut, Protocol, SeenItems, SplitConfig, UnknownProtocol};
+pub use rank::{Ranking, Ties, Wanted, by_vectors};
+pub use replay::Replay;
+pub use report::{Comparison, Group, Report, Row, Verdict};
+pub use split::{BeforeTest, Question, Questions, Split};
+pub use systems::{Fixed, Listed, Random, System, TowersExact, TowersIndex, WholeFunnel};
+pub(crate) use tally::Contest;

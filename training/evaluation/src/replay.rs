@@ -7,28 +7,15 @@
 use std::{collections::HashMap, ops::Range};
 
 use endcap_clickstream::{ClickstreamError, Dataset};
-use endcap_features::{CounterFeatures, EventFacts, ItemCounters, KeyMap, SessionTag, UserState};
+use endcap_features::{EventFacts, ItemCounters, KeyMap, SessionTag, UserState};
 use endcap_proto::{EventKey, EventTime, EventType, ItemKey, UserKey, VisitorKey};
+
+use crate::{Moment, moments::Counters};
 
 /// The events of a data set in order of time, without their texts.
 pub struct Replay {
     events: Vec<Compact>,
     items: Vec<ItemKey>,
-}
-
-/// What one shopper did at one instant, and what was known just before.
-pub struct Moment<'a> {
-    /// The shopper, numbered from 0 in order of appearance.
-    pub user: u32,
-    /// The shopper's key.
-    pub visitor: VisitorKey,
-    /// The instant.
-    pub as_of: EventTime,
-    /// The shopper's state before it.
-    pub state: &'a UserState,
-    counters: &'a KeyMap<ItemKey, ItemCounters>,
-    events: &'a [Compact],
-    items: &'a [ItemKey],
 }
 
 /// What state needs of an event.
@@ -80,6 +67,19 @@ impl Replay {
         self
     }
 
+    /// Without the items that `drop` (time, item) says, as if nobody had met them.
+    #[must_use]
+    pub fn without(mut self, mut drop: impl FnMut(EventTime, ItemKey) -> bool) -> Self {
+        let all = std::mem::take(&mut self.items);
+        for event in &mut self.events {
+            let first = self.items.len() as u32;
+            let items = &all[event.items.start as usize..event.items.end as usize];
+            self.items.extend(items.iter().copied().filter(|&item| !drop(event.time, item)));
+            event.items = first..self.items.len() as u32;
+        }
+        self
+    }
+
     /// Number of events.
     pub fn len(&self) -> usize {
         self.events.len()
@@ -95,17 +95,6 @@ impl Replay {
         self.events.last().map(|event| event.time)
     }
 
-    /// The products of interest events at or after `from`, with their shoppers and times, in order.
-    pub fn interests(
-        &self,
-        from: EventTime,
-    ) -> impl Iterator<Item = (VisitorKey, EventTime, EventType, ItemKey)> {
-        let first = self.events.partition_point(|event| event.time < from);
-        self.events[first..].iter().filter(|event| event.event_type.is_interest()).flat_map(|event| {
-            self.items_of(event).iter().map(|&item| (event.visitor, event.time, event.event_type, item))
-        })
-    }
-
     /// Goes through all moments in order of time and hands over those at or after `from`.
     ///
     /// # Errors
@@ -117,13 +106,18 @@ impl Replay {
     ) -> Result<(), E> {
         let mut users: HashMap<VisitorKey, (u32, UserState)> = HashMap::new();
         let mut counters: KeyMap<ItemKey, ItemCounters> = KeyMap::default();
+        let mut interests = Vec::new();
         for events in self.events.chunk_by(|a, b| a.visitor == b.visitor && a.time == b.time) {
             let (visitor, as_of) = (events[0].visitor, events[0].time);
             let next = users.len() as u32;
             let (user, state) = users.entry(visitor).or_insert_with(|| (next, UserState::default()));
             if as_of >= from {
-                let counters = &counters;
-                visit(&Moment { user: *user, visitor, as_of, state, counters, events, items: &self.items })?;
+                interests.clear();
+                for event in events.iter().filter(|event| event.event_type.is_interest()) {
+                    interests.extend(self.items_of(event).iter().map(|&item| (item, event.event_type)));
+                }
+                let counters = Counters::Rolling(&counters);
+                visit(&Moment { user: *user, visitor, as_of, state, interests: &interests, counters })?;
             }
             for event in events {
                 state.apply(&View(event, self.items_of(event)));
@@ -137,23 +131,6 @@ impl Replay {
 
     fn items_of(&self, event: &Compact) -> &[ItemKey] {
         &self.items[event.items.start as usize..event.items.end as usize]
-    }
-}
-
-// === impl Moment ===
-
-impl Moment<'_> {
-    /// The products that the shopper showed interest in at this moment, and how.
-    pub fn interests(&self) -> impl Iterator<Item = (ItemKey, EventType)> {
-        self.events.iter().filter(|event| event.event_type.is_interest()).flat_map(|event| {
-            let items = &self.items[event.items.start as usize..event.items.end as usize];
-            items.iter().map(|&item| (item, event.event_type))
-        })
-    }
-
-    /// What all shoppers did with an item before this moment.
-    pub fn counters(&self, item: ItemKey) -> CounterFeatures {
-        self.counters.get(&item).map(|counters| counters.read(self.as_of)).unwrap_or_default()
     }
 }
 

@@ -1,24 +1,31 @@
 //! The table that an evaluation prints: systems × metrics, with intervals, for all cases and for groups.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bootstrap, Case, Estimate, Metric, Rank};
+use crate::{Estimate, Metric, SeenItems, Ties};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// How cases were made, and what was masked.
+    /// How cases were made.
     pub protocol: String,
-    /// What was evaluated.
-    pub bundle: String,
+    /// The bundles that were evaluated; none where only baselines were.
+    pub bundles: Vec<String>,
     /// The data.
     pub source: String,
-    /// Items that were ranked.
+    /// Items of the catalogue.
     pub catalogue: usize,
+    /// Who went first among items of one score.
+    pub ties: Ties,
+    /// What was done with seen items.
+    pub seen: SeenItems,
     /// Seed and number of draws of the intervals.
     pub bootstrap: (u64, u32),
+    /// What was left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// All cases, and parts of them.
     pub groups: Vec<Group>,
 }
@@ -26,15 +33,17 @@ pub struct Report {
 /// The table of a group of cases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// `all`, `warm items`, `no history`.
+    /// `all`, `warm items` …
     pub name: String,
     /// Number of cases.
     pub cases: usize,
     /// Number of shoppers who have them.
     pub users: usize,
+    /// Relevant items in all; as many as cases where each has one.
+    pub relevant: usize,
     /// A row a system.
     pub rows: Vec<Row>,
-    /// Systems against the baselines.
+    /// Paired differences.
     pub comparisons: Vec<Comparison>,
 }
 
@@ -45,6 +54,10 @@ pub struct Row {
     pub system: String,
     /// Its metrics.
     pub estimates: Vec<(Metric, Estimate)>,
+    /// For each k, the share of the catalogue that stood on anybody's first k places (Herlocker et al., 2004); of all
+    /// cases only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<(u32, f64)>,
 }
 
 /// The paired difference of two systems.
@@ -60,97 +73,150 @@ pub struct Comparison {
     pub difference: Estimate,
 }
 
-/// The ranks that systems gave to the targets of cases: what groups are tabled from.
-pub(crate) struct Ranks<'a> {
-    pub(crate) cases: &'a [Case],
-    /// Names of the systems.
-    pub(crate) systems: &'a [String],
-    /// `ranks[s][c]`: the rank of case `c`'s target under system `s`.
-    pub(crate) ranks: &'a [Vec<Rank>],
-    pub(crate) metrics: &'a [Metric],
-    /// Pairs of systems, the second of each being the baseline.
-    pub(crate) compare: &'a [(usize, usize)],
-    pub(crate) bootstrap: &'a Bootstrap,
+/// What an interval of a difference says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It lies wholly above 0.
+    Better,
+    /// It lies wholly below 0.
+    Worse,
+    /// It holds 0.
+    NotToldApart,
 }
 
-// === impl Ranks ===
+// === impl Report ===
 
-impl Ranks<'_> {
-    /// Tables the cases that `include` says; `None` when that is none.
-    pub(crate) fn group(&self, name: &str, include: fn(&Case) -> bool) -> Option<Group> {
-        let chosen: Vec<usize> = (0..self.cases.len()).filter(|&case| include(&self.cases[case])).collect();
-        if chosen.is_empty() {
-            return None;
+impl Report {
+    /// A system's value for a metric over all cases.
+    pub fn value(&self, system: &str, metric: Metric) -> Option<Estimate> {
+        self.groups.first()?.value(system, metric)
+    }
+}
+
+impl Group {
+    /// A system's value for a metric.
+    pub fn value(&self, system: &str, metric: Metric) -> Option<Estimate> {
+        let row = self.rows.iter().find(|row| row.system == system)?;
+        row.estimates.iter().find(|(found, _)| *found == metric).map(|(_, estimate)| *estimate)
+    }
+}
+
+impl Comparison {
+    /// What it says.
+    pub fn verdict(&self) -> Verdict {
+        match self.difference {
+            Estimate { low, .. } if low > 0.0 => Verdict::Better,
+            Estimate { high, .. } if high < 0.0 => Verdict::Worse,
+            _ => Verdict::NotToldApart,
         }
-        let mut numbers = HashMap::new();
-        let users: Vec<u32> = chosen
-            .iter()
-            .map(|&case| {
-                let next = numbers.len() as u32;
-                *numbers.entry(self.cases[case].user).or_insert(next)
-            })
-            .collect();
-        let values = |system: usize, metric: Metric| -> Vec<f64> {
-            chosen.iter().map(|&case| metric.of(self.ranks[system][case])).collect()
-        };
-        let mean = |values: &[f64]| self.bootstrap.mean(&users, values);
-        let mut rows = Vec::new();
-        for (system, name) in self.systems.iter().enumerate() {
-            let estimate = |&metric: &Metric| Some((metric, mean(&values(system, metric))?));
-            rows.push(Row {
-                system: name.clone(),
-                estimates: self.metrics.iter().filter_map(estimate).collect(),
-            });
-        }
-        let mut comparisons = Vec::new();
-        for &(system, baseline) in self.compare {
-            for &metric in self.metrics {
-                let (ours, theirs) = (values(system, metric), values(baseline, metric));
-                let differences: Vec<f64> =
-                    ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
-                comparisons.extend(mean(&differences).map(|difference| Comparison {
-                    system: self.systems[system].clone(),
-                    baseline: self.systems[baseline].clone(),
-                    metric,
-                    difference,
-                }));
-            }
-        }
-        Some(Group { name: name.to_owned(), cases: chosen.len(), users: numbers.len(), rows, comparisons })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::NotToldApart => "not told apart",
+        })
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} · bundle {} · {}", self.source, self.bundle, self.protocol)?;
+        write!(f, "{}", self.source)?;
+        match &self.bundles[..] {
+            [] => write!(f, " · baselines")?,
+            [bundle] => write!(f, " · bundle {bundle}")?,
+            [first, second] => write!(f, " · bundles A = {first}, B = {second}")?,
+            bundles => write!(f, " · bundles {}", bundles.join(", "))?,
+        }
+        let seen = match self.seen {
+            SeenItems::Allow => "seen items compete",
+            SeenItems::Mask => "seen items masked",
+        };
+        let ties = match self.ties {
+            Ties::Against => "ties against the system",
+            Ties::Listed => "ties as the system lists them",
+        };
+        writeln!(f, " · {}, {seen}, {ties}", self.protocol)?;
         writeln!(f, "{} items ranked; mean [95 % interval over shoppers]", self.catalogue)?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))?;
         self.groups.iter().try_for_each(|group| write!(f, "\n{group}"))
+    }
+}
+
+impl Group {
+    /// Metrics that tables show: with one relevant item a case, hit rate and precision say what recall says, and MAP
+    /// what MRR says.
+    fn shown(&self, k: u32) -> Vec<Metric> {
+        if self.relevant == self.cases {
+            vec![Metric::Recall(k), Metric::Ndcg(k), Metric::Mrr(k)]
+        } else {
+            vec![Metric::HitRate(k), Metric::Recall(k), Metric::Precision(k), Metric::Ndcg(k), Metric::Map(k)]
+        }
+    }
+
+    fn cutoffs(&self) -> Vec<u32> {
+        let metrics = self.rows.first().map(|row| &row.estimates[..]).unwrap_or_default();
+        metrics
+            .iter()
+            .filter_map(|(metric, _)| if let Metric::Recall(k) = metric { Some(*k) } else { None })
+            .collect()
     }
 }
 
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {} cases of {} shoppers", self.name, self.cases, self.users)?;
-        let Some(first) = self.rows.first() else { return Ok(()) };
-        write!(f, "  {:<22}", "")?;
-        for (metric, _) in &first.estimates {
-            write!(f, "{:<26}", metric.to_string())?;
-        }
-        writeln!(f)?;
-        for row in &self.rows {
-            write!(f, "  {:<22}", row.system)?;
-            for (_, Estimate { mean, low, high }) in &row.estimates {
-                write!(f, "{:<26}", format!("{mean:.4} [{low:.4}, {high:.4}]"))?;
+        let relevant = match self.relevant {
+            n if n == self.cases => String::new(),
+            n => format!(", {n} relevant items"),
+        };
+        writeln!(f, "{}: {} cases of {} shoppers{relevant}", self.name, self.cases, self.users)?;
+        let width =
+            self.rows.iter().map(|row| row.system.chars().count()).max().unwrap_or_default().max(8) + 2;
+        let cell = |estimate: Option<Estimate>| match estimate {
+            Some(Estimate { mean, low, high }) => format!("{mean:.4} [{low:.4}, {high:.4}]"),
+            None => "–".to_owned(),
+        };
+        let cutoffs = self.cutoffs();
+        for &k in &cutoffs {
+            let metrics = self.shown(k);
+            write!(f, "  {:<width$}", "")?;
+            for metric in &metrics {
+                write!(f, "{:<26}", metric.to_string())?;
             }
-            writeln!(f)?;
+            writeln!(f, "{:<12}{}", format!("novelty@{k}"), format_args!("coverage@{k}"))?;
+            for row in &self.rows {
+                let value = |metric: Metric| {
+                    row.estimates.iter().find(|(found, _)| *found == metric).map(|(_, e)| *e)
+                };
+                write!(f, "  {:<width$}", row.system)?;
+                for &metric in &metrics {
+                    write!(f, "{:<26}", cell(value(metric)))?;
+                }
+                let novelty = value(Metric::Novelty(k)).map_or(0.0, |estimate| estimate.mean);
+                let coverage = row.coverage.iter().find(|(found, _)| *found == k);
+                let coverage = coverage.map_or("–".to_owned(), |(_, share)| format!("{share:.4}"));
+                writeln!(f, "{:<12}{coverage}", format!("{novelty:.2}"))?;
+            }
         }
-        for Comparison { system, baseline, metric, difference } in &self.comparisons {
-            let verdict = match difference {
-                Estimate { low, .. } if *low > 0.0 => "better",
-                Estimate { high, .. } if *high < 0.0 => "worse",
-                _ => "not told apart",
-            };
+        write!(f, "  {:<width$}", "AUC")?;
+        let of =
+            |row: &Row| row.estimates.iter().find(|(metric, _)| *metric == Metric::Auc).map(|(_, e)| e.mean);
+        let aucs: Vec<String> =
+            self.rows.iter().filter_map(|row| Some(format!("{} {:.4}", row.system, of(row)?))).collect();
+        writeln!(f, "{}", aucs.join(", "))?;
+        // One of each kind is enough to read; JSON has all.
+        let (first, last) = (cutoffs.first().copied(), cutoffs.last().copied());
+        let told = |metric: Metric| {
+            Some(metric) == first.map(Metric::Ndcg) || Some(metric) == last.map(Metric::Recall)
+        };
+        for comparison in self.comparisons.iter().filter(|comparison| told(comparison.metric)) {
+            let Comparison { system, baseline, metric, difference } = comparison;
             let Estimate { mean, low, high } = difference;
+            let verdict = comparison.verdict();
             writeln!(f, "  {system} − {baseline}, {metric}: {mean:+.4} [{low:+.4}, {high:+.4}] {verdict}")?;
         }
         Ok(())

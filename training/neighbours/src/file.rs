@@ -41,6 +41,17 @@ pub enum NeighboursError {
         /// The rule broken.
         rule: String,
     },
+    /// More items than the model is meant for.
+    #[error(
+        "{items} items, and EASE is for at most {most} (memory grows with the square of the items, time with the cube): \
+         leave it out, or raise `ease.max_items`"
+    )]
+    TooManyItems {
+        /// How many there are.
+        items: usize,
+        /// How many may be.
+        most: usize,
+    },
     /// More items or interactions than a fit can number.
     #[error("more than 2^30 items or 2^32 interactions: fit on a shorter time")]
     TooLarge,

@@ -21,6 +21,8 @@ pub struct KnnConfig {
     pub max_interactions: usize,
     /// How many neighbours are kept of each item.
     pub neighbours: usize,
+    /// Count a unit of n items as `1 / ln(1 + n)`: of one who met everything, what was met together says little.
+    pub discount_long: bool,
     /// Added to the denominator: the larger, the less two items that met by chance are alike.
     pub shrinkage: f32,
     /// How many items of a history are read, the newest first.
@@ -32,6 +34,9 @@ pub struct KnnConfig {
 /// Item neighbours by cosine: `n(a, b) / (√(n(a) · n(b)) + shrinkage)`, where n counts the visitors
 /// (or sessions) that met an item, or both.
 ///
+/// With `discount_long`, a visitor counts in n(a, b) as `1 / ln(1 + items met)` (inverse user frequency: Breese, Heckerman
+/// and Kadie, *Empirical analysis of predictive algorithms for collaborative filtering*, 1998).
+///
 /// Sarwar et al., *Item-based collaborative filtering recommendation algorithms* (2001); shrinkage
 /// as in Bell and Koren, *Scalable collaborative filtering with jointly derived neighborhood
 /// interpolation weights* (2007).
@@ -40,12 +45,20 @@ pub struct ItemKnn {
     lists: NeighbourLists,
 }
 
+/// Counts are integers of this unit, so that the order of visitors does not matter.
+const WHOLE: u64 = 1 << 20;
+
+fn discounted(items: usize) -> u64 {
+    (WHOLE as f64 / (1.0 + items as f64).ln()) as u64
+}
+
 impl Default for KnnConfig {
     fn default() -> Self {
         Self {
             within: Unit::Visitor,
             max_interactions: 500,
             neighbours: 100,
+            discount_long: false,
             shrinkage: 20.0,
             history_length: 10,
             history_decay: 0.5,
@@ -79,13 +92,16 @@ impl ItemKnn {
             recency,
             |row, sums| {
                 for &basket in holders.get(row as usize) {
-                    for &other in baskets.get(basket as usize).iter().filter(|&&other| other != row) {
-                        sums.add(other, 1);
+                    let basket = baskets.get(basket as usize);
+                    let weight = if config.discount_long { discounted(basket.len()) } else { WHOLE };
+                    for &other in basket.iter().filter(|&&other| other != row) {
+                        sums.add(other, weight);
                     }
                 }
             },
             |row, other, both| {
-                (both as f64 / ((met(row) * met(other)).sqrt() + f64::from(config.shrinkage.max(0.0)))) as f32
+                let both = both as f64 / WHOLE as f64;
+                (both / ((met(row) * met(other)).sqrt() + f64::from(config.shrinkage.max(0.0)))) as f32
             },
         );
         Self { lists }

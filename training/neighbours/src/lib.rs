@@ -1,4 +1,4 @@
-//! Models that count: popularity, recent popularity, next-item rules, item neighbours.
+//! Models that count: popularity, recent popularity, next-item rules, item neighbours, session neighbours, EASE.
 //!
 //! ```text
 //! events ──SequencesBuilder──► Sequences ──fit──► CountingModels ──write──► *.safetensors
@@ -12,18 +12,27 @@
 
 #![forbid(unsafe_code)]
 
+mod blend;
+mod content;
 mod corpus;
 mod counting;
+mod ease;
 mod file;
+mod inverse;
 mod knn;
 mod lists;
 mod popularity;
 mod rules;
 mod sequences;
+mod session_knn;
 
+pub use blend::blend;
+pub use content::{ContentConfig, ContentKnn};
 pub use counting::{CountingConfig, CountingModel, CountingModels};
+pub use ease::{Ease, EaseConfig};
 pub use file::NeighboursError;
 pub use knn::{ItemKnn, KnnConfig};
 pub use popularity::{Popularity, RecentPopularity};
 pub use rules::{NextItemRules, RulesConfig};
 pub use sequences::{Interaction, Sequences, SequencesBuilder, Unit};
+pub use session_knn::{SessionKnn, SessionKnnConfig};

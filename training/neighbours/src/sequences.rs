@@ -120,6 +120,39 @@ impl Sequences {
         (self.visitors[index], &self.interactions[start..self.ends[index]])
     }
 
+    /// Only the interactions that `keep` (visitor's index, place in the sequence, interaction) wants. Visitors
+    /// stay, whether anything is left of them or not; sessions begin where they began, or where the first that is
+    /// left of them stands.
+    #[must_use]
+    pub fn retain(&self, mut keep: impl FnMut(usize, usize, &Interaction) -> bool) -> Self {
+        let mut kept = Self { visitors: self.visitors.clone(), ..Self::default() };
+        for (index, (_, sequence)) in self.iter().enumerate() {
+            let mut starts_session = false;
+            for (place, interaction) in sequence.iter().enumerate() {
+                starts_session |= interaction.starts_session;
+                if keep(index, place, interaction) {
+                    kept.interactions.push(Interaction { starts_session, ..*interaction });
+                    starts_session = false;
+                }
+            }
+            kept.ends.push(kept.interactions.len());
+        }
+        kept
+    }
+
+    /// Only the visitors of whom there is something.
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
+        let mut start = 0;
+        let has = self.ends.iter().map(|&end| std::mem::replace(&mut start, end) < end);
+        let has: Vec<bool> = has.collect();
+        let mut keep = has.iter();
+        self.visitors.retain(|_| keep.next().is_some_and(|&has| has));
+        let mut keep = has.iter();
+        self.ends.retain(|_| keep.next().is_some_and(|&has| has));
+        self
+    }
+
     /// The time of the newest interaction.
     pub fn newest(&self) -> Option<EventTime> {
         self.interactions.iter().map(|interaction| interaction.time).max()
@@ -183,5 +216,14 @@ mod tests {
         assert_eq!(seen, expected.map(|(item, starts)| (ItemKey::of(item), starts)));
         assert_eq!((sequences.len(), sequences.interactions().len()), (2, 4));
         assert_eq!(sequences.newest(), Some(EventTime::clamped(45 * minute)));
+
+        // Without the boot, the sandal begins the session; bob stays, with nothing.
+        let kept =
+            sequences.retain(|_, place, interaction| place > 0 && interaction.item != ItemKey::of("x"));
+        let of = |visitor| kept.iter().find(|(key, _)| *key == VisitorKey::of(visitor)).unwrap().1;
+        let seen: Vec<_> = of("ann").iter().map(|i| (i.item, i.starts_session)).collect();
+        assert_eq!(seen, [("sandal", true), ("hat", true)].map(|(item, starts)| (ItemKey::of(item), starts)));
+        assert!(of("bob").is_empty());
+        assert_eq!((kept.len(), kept.without_empty().len()), (2, 1));
     }
 }

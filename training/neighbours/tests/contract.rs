@@ -8,8 +8,9 @@
 use std::path::Path;
 
 use endcap_neighbours::{
-    CountingConfig, CountingModel, CountingModels, Interaction, ItemKnn, KnnConfig, NeighboursError,
-    NextItemRules, Popularity, RecentPopularity, RulesConfig, Unit,
+    CountingConfig, CountingModel, CountingModels, Ease, EaseConfig, Interaction, ItemKnn, KnnConfig,
+    NeighboursError, NextItemRules, Popularity, RecentPopularity, RulesConfig, SessionKnn, SessionKnnConfig,
+    Unit,
 };
 use endcap_proto::{EventTime, EventType, ItemKey};
 use proptest::prelude::*;
@@ -148,6 +149,28 @@ fn item_neighbours_keep_the_contract() {
 }
 
 #[test]
+fn session_neighbours_keep_the_contract() {
+    check(|world| SessionKnn::fit(world, until(), false, &SessionKnnConfig::default()));
+    let plain =
+        SessionKnnConfig { position_scale: 0.0, distance_scale: 0.0, match_scale: 0.0, ..Default::default() };
+    check(|world| {
+        SessionKnn::fit(world, until(), true, &SessionKnnConfig { within: Unit::Visitor, ..plain.clone() })
+    });
+}
+
+#[test]
+fn ease_keeps_the_contract() {
+    check(|world| Ease::fit(world, until(), &EaseConfig { regularisation: 3.0, ..EaseConfig::default() }));
+}
+
+#[test]
+fn ease_refuses_a_large_catalogue_in_words() {
+    let message = Ease::fit(world(), until(), &EaseConfig { max_items: 19, ..EaseConfig::default() });
+    let message = message.unwrap_err().to_string();
+    assert!(message.starts_with("20 items, and EASE is for at most 19"), "{message}");
+}
+
+#[test]
 fn a_model_does_not_read_the_file_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
@@ -251,6 +274,11 @@ fn neighbours_are_met_by_the_same_visitors() {
     assert_eq!(of(&model, 4), []);
     let shrunk = ItemKnn::fit(&world, until(), &KnnConfig { shrinkage: 2.0, ..config.clone() }).unwrap();
     assert_eq!(of(&shrunk, 2)[1], (ItemKey(3), 1.0 / 4.0));
+    // Visitors of two items count 1/ln 3, of three 1/ln 4.
+    let discounted =
+        ItemKnn::fit(&world, until(), &KnnConfig { discount_long: true, ..config.clone() }).unwrap();
+    let expected = (1.0 / 3f64.ln() + 1.0 / 4f64.ln()) / 6f64.sqrt();
+    assert!((f64::from(of(&discounted, 1)[0].1) - expected).abs() < 1e-5);
     // Of the newest two interactions alone, 2 and 1 are no neighbours of 3.
     let newest = ItemKnn::fit(&world[1..2], until(), &KnnConfig { max_interactions: 2, ..config }).unwrap();
     assert_eq!(of(&newest, 3), []);

@@ -5,6 +5,7 @@
 //! item features come from the vocabulary's own function: training reads what serving will read.
 
 use endcap_clickstream::{Dataset, EventRef, Part, TimeKind};
+use endcap_evaluation::{BeforeTest, HeldOut, Protocol, Split};
 use endcap_features::{EventFacts, ItemFeatures, KeyMap, SessionTag, Vocabulary, VocabularyConfig};
 use endcap_neighbours::{Sequences, SequencesBuilder};
 use endcap_proto::{EventKey, EventTime, EventType, Item, ItemId, ItemKey, UserKey, VisitorKey};
@@ -37,6 +38,17 @@ pub struct TrainingData {
     counts: Vec<u32>,
     ordered: bool,
     time: TimeKind,
+    split: Option<Learnable>,
+}
+
+/// How far a [`Split`] lets learning go.
+#[derive(Debug, Clone)]
+pub(crate) struct Learnable {
+    /// By which protocol.
+    pub(crate) protocol: Protocol,
+    /// For each visitor: how many interactions, the first, may be learnt from while choosing by validation; and how
+    /// many in the end.
+    pub(crate) learnt: Vec<[u32; 2]>,
 }
 
 impl TrainingData {
@@ -115,7 +127,28 @@ impl TrainingData {
         let items: Vec<u32> = items.collect();
         let mut counts = vec![0; features.len()];
         items.iter().for_each(|&item| counts[item as usize] += 1);
-        Ok(Self { catalogue, vocabulary, features, sequences, items, counts, ordered, time })
+        Ok(Self { catalogue, vocabulary, features, sequences, items, counts, ordered, time, split: None })
+    }
+
+    /// What lies before the test of a split. Where validation is by anything but [`Validation::None`], it is by the
+    /// split's own protocol; without, all that may be learnt is.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    ///
+    /// [`Validation::None`]: crate::Validation::None
+    pub fn of_split(split: &Split, vocabulary: &VocabularyConfig) -> Result<Self, TrainError> {
+        let BeforeTest { sequences, learnt } = split.before_test();
+        let counts = split.counts(HeldOut::Test);
+        let catalogue = split.catalogue().to_vec();
+        let (ordered, time) = (split.is_ordered(), split.time_kind());
+        let data = Self::new(catalogue, &counts, sequences, ordered, time, vocabulary)?;
+        Ok(Self { split: Some(Learnable { protocol: split.protocol(), learnt }), ..data })
+    }
+
+    /// How far the split that this comes from lets learning go; nothing where it comes from none.
+    pub(crate) fn learnable(&self) -> Option<&Learnable> {
+        self.split.as_ref()
     }
 
     /// The products: the data set's catalogue, or, where it has none, one bare product for each id.

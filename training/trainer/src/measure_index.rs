@@ -5,8 +5,7 @@
 
 use std::convert::Infallible;
 
-use endcap_evaluation::Replay;
-use endcap_proto::EventTime;
+use endcap_evaluation::Moments;
 use endcap_recommend::Model;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -15,27 +14,22 @@ use crate::publish::PublishError;
 /// Shoppers' moments whose vectors are asked for; the index takes as many as it needs.
 const MOMENTS: usize = 256;
 
-/// Calibrates the model's index with the user tower's vectors at random moments from `from` on. An index that only scans has
+/// Calibrates the model's index with the user tower's vectors at random ones of the moments. An index that only scans has
 /// nothing to measure.
-pub(crate) fn measure_index(
-    model: &Model,
-    replay: &Replay,
-    from: EventTime,
-    seed: u64,
-) -> Result<(), PublishError> {
+pub(crate) fn measure_index(model: &Model, from: &Moments<'_>, seed: u64) -> Result<(), PublishError> {
     let plan = model.index().plan();
     if plan.partitions == 0 && !plan.graph {
         return Ok(());
     }
     let mut moments = 0usize;
-    let Ok(()) = replay.run(from, |_| {
+    let Ok(()) = from.run(|_| {
         moments += 1;
         Ok::<_, Infallible>(())
     });
     let mut rng = StdRng::seed_from_u64(seed);
     let share = 2.0 * MOMENTS as f64 / moments.max(1) as f64;
     let mut vectors = Vec::new();
-    let Ok(()) = replay.run(from, |moment| {
+    let Ok(()) = from.run(|moment| {
         if rng.random::<f64>() < share && vectors.len() < MOMENTS * model.towers().dim() {
             let view = model.view(moment.state, moment.as_of);
             // A newcomer's vector is everybody's: one like it says nothing of the others.

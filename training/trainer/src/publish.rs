@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt, time::Duration, time::Instant};
 
 use endcap_bundle::{BundleDraft, BundleError, BundleStore, Origin, PartitionOffset, Version};
 use endcap_clickstream::{ClickstreamError, Dataset, TimeKind};
-use endcap_evaluation::Replay;
+use endcap_evaluation::{HeldOut, Moments, Protocol, Replay, Split};
 use endcap_features::VocabularyConfig;
 use endcap_index::{Index, IndexConfig, IndexError, Plan};
 use endcap_neighbours::{CountingConfig, CountingModels, NeighboursError, Sequences};
@@ -114,38 +114,39 @@ impl Default for PipelineConfig {
     }
 }
 
-/// Trains on the events of `dataset` before `until` (all, where it is not said), and publishes the bundle to `store`.
-/// It is not activated.
+/// Trains on `dataset`, on what `split` lets be learnt before its test (all, where it is not said), and publishes the
+/// bundle to `store`. It is not activated.
 ///
 /// # Errors
 /// When a part fails; then nothing is published.
 pub fn publish(
     dataset: &Dataset,
+    split: Option<&Split>,
     config: &PipelineConfig,
-    until: Option<EventTime>,
     items_offsets: Vec<PartitionOffset>,
     store: &BundleStore,
     created: EventTime,
     progress: &mut (dyn Progress + Send),
 ) -> Result<Published, PublishError> {
     let mut stopwatch = Stopwatch::default();
-    let options = LoadOptions {
-        until,
-        train_part_only: dataset.info.split.is_some(),
-        vocabulary: config.vocabulary.clone(),
+    let data = match split {
+        Some(split) => TrainingData::of_split(split, &config.vocabulary)?,
+        None => {
+            // The publisher's test set is nobody's to learn from.
+            let train_part_only = dataset.info.split.is_some();
+            let options = LoadOptions { until: None, train_part_only, vocabulary: config.vocabulary.clone() };
+            TrainingData::load(dataset, &options)?
+        }
     };
-    let data = TrainingData::load(dataset, &options)?;
-    let newest = data.sequences().newest().unwrap_or(EventTime::MIN);
-    let end = newest.plus_millis(1);
-    let cut = cut_at(data.sequences(), data.time_kind(), config.validation_share);
+    let schedule = Schedule::new(dataset, split, &data, config)?;
     stopwatch.lap("read");
 
-    let towers_config = match cut {
-        Some(_) => TrainConfig {
+    let towers_config = match schedule.validates {
+        true => TrainConfig {
             validation: Validation::Newest { share: config.validation_share },
             ..config.towers.clone()
         },
-        None => config.towers.clone(),
+        false => config.towers.clone(),
     };
     let fitted = fit_towers(&data, &towers_config, progress)?;
     stopwatch.lap("towers");
@@ -156,8 +157,7 @@ pub fn publish(
         metrics.insert("validation.ndcg@20".to_owned(), validation.ndcg_at_20);
     }
     metrics.insert("towers.epochs".to_owned(), fitted.report.best_epoch as f64);
-    let sequences = || data.sequences().iter().map(|(_, sequence)| sequence);
-    let early = CountingModels::fit(sequences(), cut.unwrap_or(end), &config.counting)?;
+    let early = schedule.counting(split, &data, HeldOut::Validation, config)?;
     let towers = Towers::load(fitted.config.clone(), &fitted.weights)?;
     let index = index(&data, &towers, &config.index)?;
     let model = Model::new(Parts {
@@ -171,14 +171,12 @@ pub fn publish(
         items_offsets: Vec::new(),
     })?;
     let funnel = Funnel::new(&RecommendConfig::default());
-    let replay = Replay::read(dataset)?.before(end);
-    let from = cut.unwrap_or(EventTime::MIN);
     let sampling = Sampling {
         moments: config.ranker_moments,
         negatives: config.ranker_negatives,
         seed: config.towers.seed,
     };
-    let rows = assemble(&model, &funnel, &replay, from, sampling);
+    let rows = assemble(&model, &funnel, &schedule.moments, sampling);
     stopwatch.lap("ranker rows");
     let ranker = fit_ranker(&rows, &config.ranker)?;
     for head in &ranker.heads {
@@ -189,17 +187,17 @@ pub fn publish(
     }
     stopwatch.lap("ranker");
 
-    let fitted = match cut {
-        Some(_) if config.refit => {
+    let fitted = match schedule.refits && config.refit {
+        true => {
             let epochs = fitted.report.best_epoch.max(1);
             let everything = TrainConfig { validation: Validation::None, epochs, ..config.towers.clone() };
             let fitted = fit_towers(&data, &everything, progress)?;
             stopwatch.lap("towers again");
             fitted
         }
-        _ => fitted,
+        false => fitted,
     };
-    let counting = CountingModels::fit(sequences(), end, &config.counting)?;
+    let counting = schedule.counting(split, &data, HeldOut::Test, config)?;
     let towers = Towers::load(fitted.config.clone(), &fitted.weights)?;
     let index = self::index(&data, &towers, &config.index)?;
     let model = Model::new(Parts {
@@ -212,7 +210,7 @@ pub fn publish(
         index,
         items_offsets: Vec::new(),
     })?;
-    measure_index(&model, &replay, from, config.towers.seed)?;
+    measure_index(&model, &schedule.moments, config.towers.seed)?;
     let Parts { counting, index, .. } = model.into_parts();
     let retrieval = index.plan();
     metrics.extend(figures(&retrieval));
@@ -233,9 +231,10 @@ pub fn publish(
             origin: Origin {
                 source: dataset.info.source.clone(),
                 events: data.sequences().interactions().len() as u64,
-                newest_event: Some(newest),
+                newest_event: data.sequences().newest(),
                 seed: config.towers.seed,
                 items_offsets,
+                held_out: split.map(Split::held_out_parts).unwrap_or_default(),
             },
         },
         created,
@@ -249,6 +248,65 @@ pub fn publish(
         retrieval,
         elapsed: stopwatch.laps,
     })
+}
+
+/// What is learnt when.
+struct Schedule<'a> {
+    /// Whether something is held out for validation that the ranker learns on.
+    validates: bool,
+    /// Whether the towers may learn, in the end, what they were chosen by.
+    refits: bool,
+    /// What the ranker learns on.
+    moments: Moments<'a>,
+    /// Where counting ends while choosing, and in the end; a split says so itself.
+    ends: [EventTime; 2],
+}
+
+impl<'a> Schedule<'a> {
+    fn new(
+        dataset: &Dataset,
+        split: Option<&'a Split>,
+        data: &TrainingData,
+        config: &PipelineConfig,
+    ) -> Result<Self, PublishError> {
+        if let Some(split) = split {
+            let validates = split.questions(HeldOut::Validation).len() > 0;
+            return Ok(Self {
+                validates,
+                refits: validates && split.protocol() != Protocol::LeaveOneOut,
+                moments: Moments::of(split, HeldOut::Validation, dataset)?,
+                ends: [HeldOut::Validation, HeldOut::Test].map(|part| split.until(part)),
+            });
+        }
+        let end = data.sequences().newest().unwrap_or(EventTime::MIN).plus_millis(1);
+        let cut = cut_at(data.sequences(), data.time_kind(), config.validation_share);
+        let from = cut.unwrap_or(EventTime::MIN);
+        Ok(Self {
+            validates: cut.is_some(),
+            refits: cut.is_some(),
+            moments: Moments::Rolling { replay: Replay::read(dataset)?, from },
+            ends: [cut.unwrap_or(end), end],
+        })
+    }
+
+    /// The counting models of what may be learnt from before being asked about `part`.
+    fn counting(
+        &self,
+        split: Option<&Split>,
+        data: &TrainingData,
+        part: HeldOut,
+        config: &PipelineConfig,
+    ) -> Result<CountingModels, NeighboursError> {
+        let end = self.ends[usize::from(part == HeldOut::Test)];
+        match split {
+            Some(split) => {
+                CountingModels::fit(split.training(part).map(|(_, learnt)| learnt), end, &config.counting)
+            }
+            None => {
+                CountingModels::fit(data.sequences().iter().map(|(_, learnt)| learnt), end, &config.counting)
+            }
+        }
+    }
 }
 
 /// Vectors of the catalogue, indexed.

@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, convert::Infallible};
 
-use endcap_evaluation::{Moment, Replay};
+use endcap_evaluation::{Moment, Moments};
 use endcap_features::RANK_FEATURES_LEN;
 use endcap_proto::{EventTime, EventType, ItemKey, VisitorKey};
 use endcap_recommend::{Asked, DEFAULT_PAGE_SIZE, Funnel, Model, ValueConfig};
@@ -39,16 +39,10 @@ struct Open {
     first_row: usize,
 }
 
-/// Assembles rows from moments at or after `from`.
-pub(crate) fn assemble(
-    model: &Model,
-    funnel: &Funnel,
-    replay: &Replay,
-    from: EventTime,
-    sampling: Sampling,
-) -> RankerRows {
+/// Assembles rows from moments.
+pub(crate) fn assemble(model: &Model, funnel: &Funnel, from: &Moments<'_>, sampling: Sampling) -> RankerRows {
     let mut rng = StdRng::seed_from_u64(sampling.seed);
-    let all = candidates(model, funnel, replay, from, sampling.moments, &mut rng);
+    let all = candidates(model, funnel, from, sampling.moments, &mut rng);
     let mut rows = RankerRows { features: RANK_FEATURES_LEN, ..RankerRows::default() };
     for (row, &group) in all.groups.iter().enumerate() {
         let labels = &all.labels[row * HEADS..(row + 1) * HEADS];
@@ -67,14 +61,13 @@ pub(crate) fn assemble(
 fn candidates(
     model: &Model,
     funnel: &Funnel,
-    replay: &Replay,
-    from: EventTime,
+    from: &Moments<'_>,
     most: usize,
     rng: &mut StdRng,
 ) -> RankerRows {
     let is_interest = |moment: &Moment<'_>| moment.interests().next().is_some();
     let mut moments = 0usize;
-    let Ok(()) = replay.run(from, |moment| {
+    let Ok(()) = from.run(|moment| {
         moments += usize::from(is_interest(moment));
         Ok::<_, Infallible>(())
     });
@@ -82,7 +75,7 @@ fn candidates(
     let asked = Asked::page(DEFAULT_PAGE_SIZE, ValueConfig::default());
     let mut rows = RankerRows { features: RANK_FEATURES_LEN, ..RankerRows::default() };
     let mut open: HashMap<VisitorKey, Vec<Open>> = HashMap::new();
-    let Ok(()) = replay.run(from, |moment| {
+    let Ok(()) = from.run(|moment| {
         if is_interest(moment) && rng.random::<f64>() < share {
             let view = model.view(moment.state, moment.as_of);
             let candidates = funnel.candidates(&view, &asked, &[], &|item| moment.counters(item));

@@ -3,13 +3,15 @@
 use std::{cmp::Ordering, ops::Range};
 
 use endcap_clickstream::TimeKind;
+use endcap_evaluation::{Protocol, SeenItems};
 use endcap_features::gap_bucket;
+use endcap_neighbours::Interaction;
 use endcap_proto::EventType;
 use endcap_towers::{Towers, TowersError, UserInput, dot_products, mix};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{TrainConfig, TrainingData, Validation};
+use crate::{TrainConfig, TrainingData, Validation, data::Learnable};
 
 /// How well held-out events were found, among all items.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub(crate) struct HeldOut {
 struct HeldOutCase {
     /// The visitor's first interaction.
     first: u32,
+    /// Where the history ends that is given.
+    history_end: u32,
     /// The interaction asked for.
     target: u32,
 }
@@ -47,45 +51,22 @@ const REPEATS: f64 = 0.02;
 
 impl HeldOut {
     pub(crate) fn new(data: &TrainingData, config: &TrainConfig) -> Self {
-        let interactions = data.sequences().interactions();
-        let ordinal = data.time_kind() == TimeKind::Ordinal || !data.is_ordered();
         let visitors: Vec<Range<u32>> =
             data.visitors().map(|range| range.start as u32..range.end as u32).collect();
-        let mut cases = Vec::new();
-        let learnt: Vec<Range<u32>> = match config.validation {
-            Validation::None => visitors,
-            Validation::Newest { share } if !ordinal => {
-                let mut times: Vec<_> = interactions.iter().map(|interaction| interaction.time).collect();
-                let cut = (((1.0 - share) * times.len() as f64) as usize).min(times.len() - 1);
-                let cut = *times.select_nth_unstable(cut).1;
-                let split = |visitor: Range<u32>| {
-                    let sequence = &interactions[visitor.start as usize..visitor.end as usize];
-                    let end = visitor.start + sequence.partition_point(|i| i.time < cut) as u32;
-                    cases.extend(
-                        (end..visitor.end).map(|target| HeldOutCase { first: visitor.start, target }),
-                    );
-                    visitor.start..end
-                };
-                visitors.into_iter().map(split).collect()
-            }
-            Validation::Newest { .. } | Validation::LastEvent => {
-                let split = |visitor: Range<u32>| {
-                    if visitor.len() < 2 {
-                        return visitor;
-                    }
-                    let end = visitor.end - 1;
-                    cases.push(HeldOutCase { first: visitor.start, target: end });
-                    visitor.start..end
-                };
-                visitors.into_iter().map(split).collect()
-            }
+        let (learnt, mut cases) = match data.learnable() {
+            Some(split) => by_protocol(data, visitors, split, config.validation),
+            None => by_time(data, visitors, config.validation),
         };
         // Somebody without a history is not what the towers are for.
-        cases.retain(|case| interactions[case.first as usize].time < interactions[case.target as usize].time);
+        cases.retain(|case| case.history_end > case.first);
         cases.sort_by_cached_key(|case| mix(u64::from(case.target)));
         cases.truncate(config.validation_cases);
         cases.sort_unstable_by_key(|case| case.target);
-        Self { mask_seen: repeats(data, &learnt) < REPEATS, learnt, cases }
+        let mask_seen = match data.learnable() {
+            Some(split) => split.protocol.seen_items() == SeenItems::Mask,
+            None => repeats(data, &learnt) < REPEATS,
+        };
+        Self { mask_seen, learnt, cases }
     }
 
     /// How often each item is met in what may be learnt from.
@@ -132,15 +113,8 @@ impl HeldOut {
     ) -> Result<Vec<usize>, TowersError> {
         let d = towers.dim();
         let interactions = data.sequences().interactions();
-        let seen: Vec<Range<usize>> = cases
-            .iter()
-            .map(|case| {
-                let (first, target) = (case.first as usize, case.target as usize);
-                let time = interactions[target].time;
-                let before = interactions[first..target].partition_point(|i| i.time < time);
-                first..first + before
-            })
-            .collect();
+        let seen: Vec<Range<usize>> =
+            cases.iter().map(|case| case.first as usize..case.history_end as usize).collect();
         let histories: Vec<History<'_>> = seen
             .iter()
             .zip(cases)
@@ -177,6 +151,83 @@ impl HeldOut {
         });
         Ok(ranks.collect())
     }
+}
+
+/// Validation by the protocol that the data was split by.
+fn by_protocol(
+    data: &TrainingData,
+    visitors: Vec<Range<u32>>,
+    split: &Learnable,
+    validation: Validation,
+) -> (Vec<Range<u32>>, Vec<HeldOutCase>) {
+    let interactions = data.sequences().interactions();
+    let mut cases = Vec::new();
+    let mut part = |(visitor, &[validating, in_the_end]): (Range<u32>, &[u32; 2])| {
+        if validation == Validation::None {
+            return visitor.start..visitor.start + in_the_end;
+        }
+        let (first, end) = (visitor.start, visitor.start + validating);
+        cases.extend((end..visitor.end).map(|target| HeldOutCase {
+            first,
+            history_end: match split.protocol {
+                Protocol::GlobalTime => before(interactions, first, target),
+                Protocol::FixedSplit => end,
+                Protocol::LeaveOneOut | Protocol::NextItem => target,
+            },
+            target,
+        }));
+        first..end
+    };
+    let learnt = visitors.into_iter().zip(&split.learnt).map(&mut part).collect();
+    (learnt, cases)
+}
+
+/// Validation by time, or by each visitor's last event.
+fn by_time(
+    data: &TrainingData,
+    visitors: Vec<Range<u32>>,
+    validation: Validation,
+) -> (Vec<Range<u32>>, Vec<HeldOutCase>) {
+    let interactions = data.sequences().interactions();
+    let ordinal = data.time_kind() == TimeKind::Ordinal || !data.is_ordered();
+    let mut cases = Vec::new();
+    let mut case = |first: u32, target: u32| {
+        cases.push(HeldOutCase { first, history_end: before(interactions, first, target), target });
+    };
+    let learnt = match validation {
+        Validation::None => visitors,
+        Validation::Newest { share } if !ordinal => {
+            let mut times: Vec<_> = interactions.iter().map(|interaction| interaction.time).collect();
+            let cut = (((1.0 - share) * times.len() as f64) as usize).min(times.len() - 1);
+            let cut = *times.select_nth_unstable(cut).1;
+            let split = |visitor: Range<u32>| {
+                let sequence = &interactions[visitor.start as usize..visitor.end as usize];
+                let end = visitor.start + sequence.partition_point(|i| i.time < cut) as u32;
+                (end..visitor.end).for_each(|target| case(visitor.start, target));
+                visitor.start..end
+            };
+            visitors.into_iter().map(split).collect()
+        }
+        Validation::Newest { .. } | Validation::LastEvent => {
+            let split = |visitor: Range<u32>| {
+                if visitor.len() < 2 {
+                    return visitor;
+                }
+                let end = visitor.end - 1;
+                case(visitor.start, end);
+                visitor.start..end
+            };
+            visitors.into_iter().map(split).collect()
+        }
+    };
+    (learnt, cases)
+}
+
+/// Where the visitor's interactions end that lie before the target's instant: those of one instant are no history for
+/// one another.
+fn before(interactions: &[Interaction], first: u32, target: u32) -> u32 {
+    let time = interactions[target as usize].time;
+    first + interactions[first as usize..target as usize].partition_point(|i| i.time < time) as u32
 }
 
 /// A history as the user tower reads it.

@@ -36,7 +36,7 @@ fn the_towers_top_20_gets_60_percent_of_the_oracles_clicks_and_popularity_far_le
     config.towers.epochs = 3;
     let end = shop.config().end;
     let published =
-        publish(&Dataset::open(&data).unwrap(), &config, None, Vec::new(), &store, end, &mut ()).unwrap();
+        publish(&Dataset::open(&data).unwrap(), None, &config, Vec::new(), &store, end, &mut ()).unwrap();
     let model = Model::new(Bundle::load(&store.path(&published.version)).unwrap()).unwrap();
 
     let sold: HashSet<u64> =

@@ -10,6 +10,7 @@ pub mod import;
 pub mod models;
 pub mod replay;
 pub mod serve;
+pub mod split;
 pub mod train;
 
 use std::{io::Write, path::Path};

@@ -1,14 +1,15 @@
 //! `endcap train`: towers, counting models, ranker, index → a published bundle.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use endcap_bundle::BundleStore;
-use endcap_clickstream::{Dataset, split::time_cuts};
+use endcap_clickstream::Dataset;
+use endcap_evaluation::{Split, SplitConfig};
 use endcap_recommend::{Clock, SystemClock};
 use endcap_trainer::{EpochReport, PipelineConfig, Progress, Published, StepProgress, publish};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{print, print_text};
+use super::{print, print_text, split::split_config};
 use crate::{
     cli::{Output, TrainArgs},
     config,
@@ -32,7 +33,10 @@ pub fn run(args: TrainArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::Usage("give DIR and --out BUNDLES".into()));
     };
     let store = BundleStore::open(out)?;
-    let published = train(&args.data, &config, args.holdout, &store)?;
+    let dataset = Dataset::open_many(&args.data)?;
+    let split = split_config(&args.split, &dataset)?;
+    let split = split.map(|split| SplitConfig { validation: config.validation_share, ..split });
+    let published = train(&dataset, split.as_ref(), &config, &store)?;
     if !args.no_activate {
         store.activate(&published.version)?;
     }
@@ -40,23 +44,20 @@ pub fn run(args: TrainArgs, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Trains on all but the newest `holdout` share of the events, with a progress bar, and publishes.
+/// Trains on what the split lets be learnt before its test (all, where there is none), with a progress bar, and
+/// publishes.
 pub fn train(
-    data: &[PathBuf],
+    dataset: &Dataset,
+    split: Option<&SplitConfig>,
     config: &PipelineConfig,
-    holdout: f64,
     store: &BundleStore,
 ) -> Result<Published, anyhow::Error> {
-    let dataset = Dataset::open_many(data)?;
-    let until = match holdout {
-        0.0 => None,
-        share => time_cuts(&dataset, &[1.0 - share])?.first().copied(),
-    };
+    let split = split.map(|split| Split::read(dataset, split)).transpose()?;
     let mut bar = Bar(ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{prefix} {bar:32} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     ));
-    let published = publish(&dataset, config, until, Vec::new(), store, SystemClock.now(), &mut bar);
+    let published = publish(dataset, split.as_ref(), config, Vec::new(), store, SystemClock.now(), &mut bar);
     bar.0.finish_and_clear();
     Ok(published?)
 }

@@ -16,7 +16,10 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::Context;
 use endcap_bundle::BundleStore;
-use endcap_clickstream::synthetic::{Shop, ShopConfig};
+use endcap_clickstream::{
+    Dataset,
+    synthetic::{Shop, ShopConfig},
+};
 use endcap_live::{EventProducer, KafkaSink, MockBroker};
 use endcap_proto::VisitorId;
 use endcap_trainer::PipelineConfig;
@@ -74,7 +77,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     config.towers.seed = args.seed;
     config.ranker.seed = args.seed;
     let published = tokio::task::block_in_place(|| -> anyhow::Result<_> {
-        let published = train(std::slice::from_ref(&data), &config, 0.0, &bundles)?;
+        let published = train(&Dataset::open(&data)?, None, &config, &bundles)?;
         bundles.activate(&published.version)?;
         Ok(published)
     })?;
