@@ -62,6 +62,11 @@ bench-live:
 bench-recommend:
     cargo run --release -p endcap-benches --bin endcap-bench -- recommend
 
+# The long forms of the fault tests: `just faults` runs all, `just faults kill` those whose names hold "kill". Hours on a busy
+# machine; ENDCAP_FAULTS_TIMES=20 kills 20 times instead of 100. Figures: target/faults/NAME.json.
+faults *NAMES:
+    ENDCAP_FAULTS=long cargo test --release -p endcap-live -p endcap --test faults -- --nocapture --test-threads 1 {{ NAMES }}
+
 # The checked-in protobuf code, made again after an edit of proto/endcap/v1.
 regenerate:
     ENDCAP_REGENERATE=1 cargo test --release -p endcap-proto --test generated

@@ -12,8 +12,8 @@ use cpu_time::ProcessTime;
 use endcap_features::UserState;
 use endcap_live::consumer::{self, ConsumerConfig, Options};
 use endcap_live::{
-    DeadLetters, EventProducer, EventSink, KafkaConfig, KafkaSink, KafkaSource, Place, StateStore,
-    StoreConfig,
+    DeadLetters, EventProducer, EventSink, KafkaConfig, KafkaSink, KafkaSource, Place, StateBackend,
+    StateStore, StoreConfig, ValkeyConfig, ValkeyStore,
 };
 use endcap_proto::{Event, EventTime, VisitorId, v1};
 use endcap_recommend::StateReader;
@@ -24,7 +24,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, PARTITIONS};
+use crate::broker::{Broker, PARTITIONS, Script, Which};
 use crate::events::{Events, encode};
 use crate::measure::{Extent, in_turn, median, quantile, rate};
 use crate::report::{Better, Report, Row};
@@ -33,21 +33,29 @@ const SEED: u64 = 11;
 const ROUNDS: usize = 5;
 const USERS: usize = 1_000_000;
 const ITEMS: usize = 100_000;
+/// Events of a measurement against a broker that keeps them.
+const EVENTS: usize = 400_000;
 /// The mock broker keeps 5 MiB of a partition, and the busiest shopper sends one event in fourteen.
-const EVENTS: usize = 64_000;
+const EVENTS_OF_MOCK: usize = 64_000;
 const PAIRS: usize = 400;
+/// Shoppers read from a shared state in one round.
+const READS: usize = 2_000;
 
-/// Runs the rows of the live path, against the brokers named or a mock one.
+/// Runs the rows of the live path.
 ///
 /// # Errors
 /// Whatever the broker, the disk or the live path says.
-pub fn run(extent: Extent, brokers: Option<&str>) -> anyhow::Result<Report> {
+pub fn run(extent: Extent, which: Which<'_>) -> anyhow::Result<Report> {
     let mut report = Report::new();
     let runtime = tokio::runtime::Runtime::new()?;
     pure(&mut report);
-    let mut broker = Broker::start(brokers)?;
+    let mut broker = Broker::start(which)?;
     runtime.block_on(applied(&mut report, &mut broker))?;
     runtime.block_on(visible(&mut report, &mut broker))?;
+    match Script::start("redis/redis.sh") {
+        Ok(redis) => runtime.block_on(shared(&mut report, &mut broker, &redis.addresses))?,
+        Err(error) => println!("no rows of a shared state: {error:#}"),
+    }
     restart(&mut report, &runtime, if extent == Extent::Full { USERS } else { 100_000 })?;
     Ok(report)
 }
@@ -81,41 +89,98 @@ fn pure(report: &mut Report) {
 
 /// CPU seconds from the topic's beginning to its end, by consumer.
 async fn applied(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()> {
-    let config = broker.topics("applied").await?;
-    let messages: Vec<(String, Vec<u8>)> = Events::new(SEED, USERS, ITEMS)
-        .take(EVENTS)
-        .map(|event| (event.visitor_id.as_str().to_owned(), encode(event)))
-        .collect();
+    let (config, messages) = produced(broker, "applied").await?;
+    let events = messages.len();
     let bytes: usize = messages.iter().map(|(_, value)| value.len()).sum();
-    produce(&config, &messages)?;
 
     let (mut ours, mut bare, mut disk) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         let dir = tempfile::tempdir()?;
         let start = ProcessTime::now();
-        let (live, store) = Live::start(&config, dir.path())?;
+        let (store, writer) = StateStore::open(dir.path(), &config.topics.events, &StoreConfig::default())?;
+        let live = Live::start(&config, Box::new(writer))?;
         live.caught_up().await?;
         let status = live.handle.status();
         live.stop().await?;
-        ours.push(EVENTS as f64 / start.elapsed().as_secs_f64());
+        ours.push(events as f64 / start.elapsed().as_secs_f64());
         ensure!(
-            status.applied as usize == EVENTS,
-            "{} of {EVENTS} events were applied: {status:?}",
+            status.applied as usize == events,
+            "{} of {events} events were applied: {status:?}",
             status.applied
         );
         disk = store.disk_bytes();
 
         let start = ProcessTime::now();
-        let counted = count_bytes(&config, EVENTS)?;
-        bare.push(EVENTS as f64 / start.elapsed().as_secs_f64());
+        let counted = count_bytes(&config, events)?;
+        bare.push(events as f64 / start.elapsed().as_secs_f64());
         ensure!(counted >= bytes, "{counted} of {bytes} bytes were read");
     }
     let peer = format!("bare consumer, {}", broker.name());
     let unit = "events per CPU second";
-    let row =
-        Row::beside("applied, with state on disk", median(ours), median(bare), &peer, unit, Better::More);
+    let row = Row::beside("applied", median(ours), median(bare), &peer, unit, Better::More);
     report.push(row.bar(0.35));
-    report.push(Row::alone("state on disk, per event", disk as f64 / EVENTS as f64, "bytes"));
+    report.push(Row::alone("state on disk, per event", disk as f64 / events as f64, "bytes"));
+    Ok(())
+}
+
+/// A topic that holds the events to be applied.
+async fn produced(broker: &mut Broker, name: &str) -> anyhow::Result<(KafkaConfig, Vec<(String, Vec<u8>)>)> {
+    let config = broker.topics(name).await?;
+    let count = if broker.keeps_everything() { EVENTS } else { EVENTS_OF_MOCK };
+    let messages: Vec<(String, Vec<u8>)> = Events::new(SEED, USERS, ITEMS)
+        .take(count)
+        .map(|event| (event.visitor_id.as_str().to_owned(), encode(event)))
+        .collect();
+    produce(&config, &messages)?;
+    Ok((config, messages))
+}
+
+/// The same with the state in Redis: for information, without a bar.
+async fn shared(report: &mut Report, broker: &mut Broker, redis: &str) -> anyhow::Result<()> {
+    let (config, messages) = produced(broker, "shared").await?;
+    let valkey = ValkeyConfig { addresses: redis.to_owned(), ..ValkeyConfig::default() };
+    let (store, writer) = ValkeyStore::open(&valkey, &config.topics.events, &StoreConfig::default())?;
+    let (start, wall) = (ProcessTime::now(), Instant::now());
+    let live = Live::start(&config, Box::new(writer))?;
+    live.caught_up().await?;
+    let status = live.handle.status();
+    live.stop().await?;
+    ensure!(status.applied as usize == messages.len(), "not all events were applied: {status:?}");
+    let count = messages.len() as f64;
+    let cpu = count / start.elapsed().as_secs_f64();
+    report.push(Row::alone("applied, state in Redis", cpu, "events per CPU second"));
+    report.push(Row::alone("applied, state in Redis", count / wall.elapsed().as_secs_f64(), "events/s"));
+
+    // A shopper's read beside the smallest question to the same server.
+    let visitors: Vec<_> =
+        (0..READS).map(|i| VisitorId::new(&*messages[i * 7 % messages.len()].0)).collect::<Result<_, _>>()?;
+    let client = redis::Client::open(format!("redis://{redis}/"))?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (mut reads, mut gets) = (Vec::with_capacity(READS), Vec::with_capacity(READS));
+        for visitor in &visitors {
+            let start = Instant::now();
+            let read = store.read(visitor.key(), None, None).await?;
+            reads.push(start.elapsed().as_secs_f64() * 1e3);
+            ensure!(!read.state.is_empty(), "{} is not there", visitor.as_str());
+            let start = Instant::now();
+            let _: Option<Vec<u8>> =
+                redis::cmd("GET").arg("no such key").query_async(&mut connection).await?;
+            gets.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        ours.push(quantile(&reads, 0.5));
+        bare.push(quantile(&gets, 0.5));
+    }
+    let (ours, bare) = (median(ours), median(bare));
+    report.push(Row::beside(
+        "a shopper read from Redis, p50",
+        ours,
+        bare,
+        "GET of nothing",
+        "ms",
+        Better::Less,
+    ));
     Ok(())
 }
 
@@ -127,19 +192,18 @@ struct Live {
 }
 
 impl Live {
-    fn start(config: &KafkaConfig, dir: &Path) -> anyhow::Result<(Self, StateStore)> {
+    fn start(config: &KafkaConfig, writer: Box<dyn StateBackend>) -> anyhow::Result<Self> {
         let topic = &config.topics.events;
-        let (store, writer) = StateStore::open(dir, topic, &StoreConfig::default())?;
         let letters: Arc<dyn EventSink> = Arc::new(KafkaSink::patient(config)?);
         let (service, handle) = consumer::Service::new(Options {
             source: Box::new(KafkaSource::new(config, topic)?),
-            writer: Box::new(writer),
+            writer,
             dead_letters: DeadLetters::new(letters, &*config.topics.dead_letters),
             config: ConsumerConfig::default(),
         });
         let drain = CancellationToken::new();
         let running = tokio::spawn(service.run(drain.clone()));
-        Ok((Self { handle, drain, running }, store))
+        Ok(Self { handle, drain, running })
     }
 
     /// Waits until what is in the topic has been applied.
@@ -223,7 +287,8 @@ fn count_bytes(config: &KafkaConfig, messages: usize) -> anyhow::Result<usize> {
 async fn visible(report: &mut Report, broker: &mut Broker) -> anyhow::Result<()> {
     let config = broker.topics("visible").await?;
     let dir = tempfile::tempdir()?;
-    let (live, store) = Live::start(&config, dir.path())?;
+    let (store, writer) = StateStore::open(dir.path(), &config.topics.events, &StoreConfig::default())?;
+    let live = Live::start(&config, Box::new(writer))?;
     live.caught_up().await?;
     let sink: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&config)?);
     let producer = EventProducer::new(sink, &*config.topics.events);

@@ -11,6 +11,7 @@
 #   kafka.sh stop DIR [BROKER]    stops all of it, or the broker with this number (from 1)
 #   kafka.sh kill DIR [BROKER]    the same as a power cut would
 #
+# ENDCAP_KAFKA_ADVERTISED=host:port is told to clients in place of the broker's own address: a proxy's.
 # Three brokers keep three copies of each topic, and take a message that is on two.
 #
 # Needs Java 17 or later, and Maven for the first run, which fetches the jars of pom.xml (44 MB) into
@@ -90,7 +91,7 @@ process.roles=broker,controller
 node.id=$2
 controller.quorum.voters=$4
 listeners=PLAINTEXT://127.0.0.1:$3,CONTROLLER://127.0.0.1:$6
-advertised.listeners=PLAINTEXT://127.0.0.1:$3
+advertised.listeners=PLAINTEXT://${ENDCAP_KAFKA_ADVERTISED:-127.0.0.1:$3}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs=$1/log
@@ -103,6 +104,10 @@ transaction.state.log.min.isr=$isr
 share.coordinator.state.topic.replication.factor=$5
 share.coordinator.state.topic.min.isr=$isr
 group.initial.rebalance.delay.ms=0
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=500
+group.consumer.min.session.timeout.ms=3000
+group.consumer.session.timeout.ms=6000
 PROPERTIES
 }
 

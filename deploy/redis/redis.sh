@@ -4,6 +4,7 @@
 #   redis.sh run [MASTERS]        starts a server, or a cluster of so many masters, in a temporary folder, prints
 #                                 host:port,…, and stops it and removes the folder when its standard input ends or
 #                                 it is told to stop
+#   redis.sh run secure           a server that wants TLS and a password (redis-secret); prints also `tls=DIR` (ca.pem)
 #   redis.sh start DIR [MASTERS]  the same with data kept in DIR; on the same ports when it was stopped
 #   redis.sh stop DIR             stops it
 #   redis.sh kill DIR             stops it as a power cut would
@@ -33,20 +34,41 @@ free_port() {
 
 alive() { [ -s "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
 
-start_node() { # DIR CLUSTER(yes|no)
+# An authority and the server's certificate, for two days.
+certify() { # DIR
+  command -v openssl >/dev/null || fail "needs openssl: apt-get install openssl"
+  mkdir -p "$1"
+  {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-authority \
+      -keyout "$1/ca.key" -out "$1/ca.pem"
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=redis -keyout "$1/key.pem" -out "$1/csr.pem"
+    openssl x509 -req -in "$1/csr.pem" -CA "$1/ca.pem" -CAkey "$1/ca.key" -CAcreateserial -days 2 \
+      -extfile <(echo subjectAltName=DNS:localhost,IP:127.0.0.1) -out "$1/cert.pem"
+  } >"$1/openssl.out" 2>&1 || fail "the certificates could not be made: $(cat "$1/openssl.out")"
+}
+
+start_node() { # DIR CLUSTER(yes|no) [SECURE(yes)]
   mkdir -p "$1"
   alive "$1" && fail "a server is already running in $1"
-  local attempt port
+  local attempt port ports secure=() ask=()
+  if [ "${3:-no}" = yes ]; then
+    certify "$1/tls"
+    secure=(--tls-cert-file "$1/tls/cert.pem" --tls-key-file "$1/tls/key.pem" --tls-ca-cert-file "$1/tls/ca.pem"
+      --tls-auth-clients no --requirepass redis-secret)
+    ask=(--tls --cacert "$1/tls/ca.pem" --no-auth-warning -a redis-secret)
+  fi
   for attempt in 1 2 3 4 5; do
     port=$(cat "$1/port" 2>/dev/null || free_port)
-    (cd "$1" && exec "$server" --port "$port" --bind 127.0.0.1 --daemonize no --dir "$1" --appendonly yes \
+    ports=(--port "$port")
+    [ "${#secure[@]}" -eq 0 ] || ports=(--port 0 --tls-port "$port")
+    (cd "$1" && exec "$server" "${ports[@]}" "${secure[@]}" --bind 127.0.0.1 --daemonize no --dir "$1" --appendonly yes \
       --appendfsync everysec --save '' --cluster-enabled "$2" --cluster-node-timeout 2000) \
       </dev/null >"$1/out" 2>&1 &
     echo $! >"$1/pid"
     disown # its end is no news of this shell's
     for _ in $(seq 300); do
       # A large log of writes is read first: then the server answers LOADING.
-      [ "$("$cli" -h 127.0.0.1 -p "$port" ping 2>/dev/null)" = PONG ] && alive "$1" &&
+      [ "$("$cli" "${ask[@]}" -h 127.0.0.1 -p "$port" ping 2>/dev/null)" = PONG ] && alive "$1" &&
         { echo "$port" >"$1/port"; return; }
       alive "$1" || break
       sleep 0.1
@@ -59,15 +81,16 @@ start_node() { # DIR CLUSTER(yes|no)
   fail "the server did not start: $(tail -n 20 "$1/out")"
 }
 
-start() { # DIR MASTERS
+start() { # DIR MASTERS|secure
   [ -n "$server" ] && [ -n "$cli" ] || fail "needs redis-server: apt-get install redis-server"
   mkdir -p "$1"
-  local dir masters=$2 node addresses=()
+  local dir masters=$2 node addresses=() secure=no
   dir=$(cd "$1" && pwd)
+  [ "$masters" != secure ] || { masters=1 secure=yes; }
   local cluster=no
   [ "$masters" -gt 1 ] && cluster=yes
   for node in $(seq "$masters"); do
-    start_node "$dir/$node" "$cluster"
+    start_node "$dir/$node" "$cluster" "$secure"
     addresses+=("127.0.0.1:$(cat "$dir/$node/port")")
   done
   if [ "$cluster" = yes ]; then
@@ -87,6 +110,7 @@ start() { # DIR MASTERS
     [ "$good" = "$masters" ] || fail "the cluster did not come together"
   fi
   (IFS=,; echo "${addresses[*]}")
+  [ "$secure" = no ] || echo "tls=$dir/1/tls"
 }
 
 stop() { # DIR [SIGNAL]
@@ -104,7 +128,7 @@ stop() { # DIR [SIGNAL]
   done
 }
 
-run() { # MASTERS
+run() { # MASTERS|secure
   local dir
   dir=$(mktemp -d "${TMPDIR:-/tmp}/redis.XXXXXX")
   # shellcheck disable=SC2064 # the folder is known now

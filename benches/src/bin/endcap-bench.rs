@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+use endcap_benches::broker::Which;
 use endcap_benches::measure::Extent;
 use endcap_benches::report::Report;
 use endcap_benches::{broker, live, recommend, retrieval, training};
@@ -16,9 +17,12 @@ struct Arguments {
     /// Also what takes minutes.
     #[arg(long)]
     full: bool,
-    /// Kafka for `live`; a mock broker in a process of its own when absent.
+    /// Kafka for `live`; one is started when absent.
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
+    /// Measure `live` against librdkafka's mock broker, in a process of its own.
+    #[arg(long, conflicts_with = "brokers")]
+    mock: bool,
     #[command(flatten)]
     retrieval: retrieval::Options,
     /// What a measurement hands to a process of its own.
@@ -66,7 +70,11 @@ fn main() -> anyhow::Result<()> {
 impl Arguments {
     fn measure(&self, name: Name) -> anyhow::Result<()> {
         let extent = if self.full { Extent::Full } else { Extent::Short };
-        let brokers = self.brokers.as_deref();
+        let which = match self.brokers.as_deref() {
+            Some(brokers) => Which::Named(brokers),
+            None if self.mock => Which::Mock,
+            None => Which::Started,
+        };
         match name {
             Name::Training => write("training", &training::run(extent)?, &self.out),
             Name::Retrieval => {
@@ -76,7 +84,7 @@ impl Arguments {
                 }
                 write("retrieval", &report.over(&self.out, "retrieval")?, &self.out)
             }
-            Name::Live => write("live", &live::run(extent, brokers)?, &self.out),
+            Name::Live => write("live", &live::run(extent, which)?, &self.out),
             Name::Recommend => write("recommend", &recommend::run(extent)?, &self.out),
             Name::All | Name::Broker | Name::RetrievalChild => Ok(()),
         }

@@ -25,7 +25,8 @@ pub trait StateBackend: Send {
     /// among the answers, and is read from its beginning.
     ///
     /// # Errors
-    /// When the state cannot be read.
+    /// When the state cannot be read. With an error for which [`StoreError::is_transient`] holds nothing was taken
+    /// over, and it may be tried again.
     fn acquire(&mut self, partitions: &[i32]) -> Result<Vec<PartitionOffset>, StoreError>;
 
     /// Gives these partitions up, before another consumer may take them. With [`Release::Revoked`] all that was

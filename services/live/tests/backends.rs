@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_live::{Outcome, Release, StateBackend, StoreConfig, StoreError, ValkeyConfig, ValkeyStore};
+use endcap_live::{
+    Outcome, Release, Secret, StateBackend, StoreConfig, StoreError, ValkeyConfig, ValkeyStore,
+};
 use endcap_proto::{Event, EventTime, ItemKey, VisitorKey};
 use endcap_recommend::StateReader;
 use place::{Folder, Place, Server, runtime, skipped};
@@ -220,6 +222,38 @@ fn a_prefix_of_another_topic_is_refused() {
     let message = error.to_string();
     assert!(message.contains("topic events") && message.contains("topic clicks"), "{message}");
     assert!(message.contains("state.valkey.prefix"), "{message}");
+}
+
+#[test]
+fn a_server_that_wants_tls_and_a_password_opens_to_those_who_have_both() {
+    let Some((server, tls)) = Server::secure() else { return skipped() };
+    let password = tls.join("password");
+    std::fs::write(&password, "redis-secret\n").unwrap();
+    let right = ValkeyConfig {
+        tls: true,
+        ca_file: Some(tls.join("ca.pem")),
+        password: Some(Secret::File(password)),
+        timeout_ms: 2000,
+        ..server.config("secure:")
+    };
+    let _runtime = runtime().enter();
+    let ping = |config: &ValkeyConfig| {
+        let (store, _) = ValkeyStore::open(config, "events", &StoreConfig::default()).unwrap();
+        runtime().block_on(store.ping()).map_err(|error| error.to_string())
+    };
+    assert!(ping(&right).unwrap().contains("version 7"));
+    let without = ValkeyConfig { tls: false, ca_file: None, ..right.clone() };
+    assert!(ping(&without).is_err());
+    let stranger = ValkeyConfig { ca_file: None, ..right.clone() };
+    assert!(ping(&stranger).is_err(), "an authority that this machine does not know");
+    let wrong = tls.join("wrong");
+    std::fs::write(&wrong, "guessed").unwrap();
+    let wrong = ValkeyConfig { password: Some(Secret::File(wrong)), ..right.clone() };
+    let error = ping(&wrong).unwrap_err();
+    assert!(error.contains("WRONGPASS") || error.to_lowercase().contains("password"), "{error}");
+    let nowhere = ValkeyConfig { password: Some(Secret::Env("ENDCAP_NO_SUCH_VARIABLE".into())), ..right };
+    let error = ValkeyStore::open(&nowhere, "events", &StoreConfig::default()).unwrap_err().to_string();
+    assert!(error.contains("state.valkey.password") && error.contains("ENDCAP_NO_SUCH_VARIABLE"), "{error}");
 }
 
 #[test]

@@ -188,6 +188,12 @@ impl Service {
         assert!(status.is_some_and(|status| status.success()), "{status:?}: {}", self.log());
     }
 
+    /// Kills it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     fn terminate(&mut self) -> Option<ExitStatus> {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Some(status);

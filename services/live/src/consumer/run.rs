@@ -24,6 +24,8 @@ const WAIT_PAUSED: Duration = Duration::from_millis(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// How often a state that cannot be written is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long after a state could not be asked for its offsets it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for dead letters; after that it leaves their offsets unwritten.
 const LETTERS_PATIENCE: Duration = Duration::from_secs(10);
 /// How long partitions that are to go elsewhere are held back until what was taken in from them is kept.
@@ -124,7 +126,19 @@ impl Run {
         partitions: &[i32],
         bounds: &[PartitionBounds],
     ) -> Result<Vec<PartitionOffset>, Error> {
-        let applied = self.options.writer.acquire(partitions)?;
+        let applied = loop {
+            match self.options.writer.acquire(partitions) {
+                Err(error) if error.is_transient() => {
+                    if self.drain.is_cancelled() {
+                        return Ok(Vec::new());
+                    }
+                    tracing::warn!("the live path waits: {error}");
+                    self.shared.slow().trouble = Some(error.to_string());
+                    thread::sleep(ASK_AGAIN);
+                }
+                answer => break answer?,
+            }
+        };
         let topic = &self.topic;
         let mut from = Vec::with_capacity(partitions.len());
         for &PartitionBounds { partition, first, end } in bounds {

@@ -4,7 +4,7 @@
 //! the next means that some were missed, and the shard is read as a whole again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -28,6 +28,9 @@ struct Shard {
 
 /// A flush as it lies in the stream of changes.
 type Change = (String, HashMap<String, Vec<u8>>);
+
+/// A field of a hash, and its value.
+type Field = (Vec<u8>, Vec<u8>);
 
 /// How often, in polls, new partitions are looked for.
 const PARTITIONS_EVERY: u64 = 10;
@@ -66,8 +69,8 @@ impl Shared {
         if for_partitions {
             self.claim_prefix().await?;
             for partition in self.partitions().await? {
-                if !shards.contains_key(&partition) {
-                    shards.insert(partition, self.load(partition, &mut touched).await?);
+                if let Entry::Vacant(place) = shards.entry(partition) {
+                    place.insert(self.load(partition, &mut touched).await?);
                 }
             }
         }
@@ -136,7 +139,7 @@ impl Shared {
         loop {
             let mut scan = redis::cmd("HSCAN");
             scan.arg(&key).arg(cursor).arg("COUNT").arg(1000);
-            let (next, entries): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.value(self.one(scan).await?)?;
+            let (next, entries): (u64, Vec<Field>) = self.value(self.one(scan).await?)?;
             for (item, bytes) in entries {
                 let item = item.try_into().map(u64::from_le_bytes);
                 let item =

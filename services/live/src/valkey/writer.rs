@@ -10,7 +10,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, LazyLock},
-    time::Duration,
 };
 
 use endcap_features::{EventFacts, ItemCounters, SESSION_GAP_MS, SessionTag};
@@ -129,9 +128,6 @@ static RENEW_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RENEW));
 
 /// How often values that others change at the same time are read again before the caller is to wait.
 const ATTEMPTS: usize = 20;
-/// How often, and how long after, partitions are tried to be taken over while no server answers.
-const ACQUIRE_ATTEMPTS: u32 = 8;
-const ACQUIRE_PAUSE: Duration = Duration::from_millis(250);
 /// Keys of one question.
 const KEYS_PER_READ: usize = 512;
 
@@ -233,19 +229,7 @@ impl ValkeyWriter {
 impl StateBackend for ValkeyWriter {
     fn acquire(&mut self, partitions: &[i32]) -> Result<Vec<PartitionOffset>, StoreError> {
         let shared = self.shared();
-        // Without these nothing can be read: a server that is away is waited for a while.
-        let mut attempt = 0;
-        let claimed = loop {
-            match shared.runtime.block_on(commit::claim(&shared, partitions)) {
-                Ok(claimed) => break claimed,
-                Err(error) if error.is_transient() && attempt < ACQUIRE_ATTEMPTS => {
-                    tracing::warn!("{error}; it is tried again");
-                    attempt += 1;
-                    std::thread::sleep(ACQUIRE_PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
-        };
+        let claimed = shared.runtime.block_on(commit::claim(&shared, partitions))?;
         let mut begin = Vec::with_capacity(claimed.len());
         for Claimed { partition, held, known } in claimed {
             if known {

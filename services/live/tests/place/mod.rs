@@ -97,7 +97,19 @@ impl Server {
         CLUSTER.get_or_init(|| Self::start(3)).as_ref()
     }
 
+    /// One that wants TLS and a password; and the folder of its certificates.
+    pub(crate) fn secure() -> Option<(Self, PathBuf)> {
+        let (mut server, tls) = Self::run("secure")?;
+        server.masters = 1;
+        Some((server, tls.strip_prefix("tls=").expect("a folder of certificates").into()))
+    }
+
     fn start(masters: usize) -> Option<Self> {
+        Some(Self { masters, ..Self::run(&masters.to_string())?.0 })
+    }
+
+    /// What it is, and the line that follows its addresses.
+    fn run(kind: &str) -> Option<(Self, String)> {
         let there_is = |tool: &str| {
             Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
         };
@@ -111,13 +123,19 @@ impl Server {
         }
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/redis/redis.sh");
         let mut command = Command::new("bash");
-        command.arg(script).arg("run").arg(masters.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(script).arg("run").arg(kind).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut script = command.spawn().expect("bash");
         let mut addresses = String::new();
-        BufReader::new(script.stdout.take().unwrap()).read_line(&mut addresses).unwrap();
+        let mut output = BufReader::new(script.stdout.take().unwrap());
+        output.read_line(&mut addresses).unwrap();
         assert!(addresses.contains(':'), "redis.sh started no server: {:?}", script.wait());
+        let mut more = String::new();
+        if kind == "secure" {
+            output.read_line(&mut more).unwrap();
+        }
         // The script ends with its standard input, which this process holds.
-        Some(Self { addresses: addresses.trim().to_owned(), masters, _script: script })
+        let server = Self { addresses: addresses.trim().to_owned(), masters: 1, _script: script };
+        Some((server, more.trim().to_owned()))
     }
 
     pub(crate) fn config(&self, prefix: &str) -> ValkeyConfig {
@@ -140,4 +158,102 @@ impl Server {
 /// Says that a test did not run.
 pub(crate) fn skipped() {
     println!("SKIPPED: needs redis (redis-server 7)");
+}
+
+/// An Apache Kafka of one broker or several, for as long as this is held.
+pub(crate) struct Kafka {
+    pub(crate) addresses: String,
+    dir: tempfile::TempDir,
+}
+
+impl Kafka {
+    /// None where this machine lacks Java or Maven; then that is said.
+    pub(crate) fn start(brokers: usize, advertised: Option<&str>) -> Option<Self> {
+        let there_is = |tool: &str| {
+            Command::new(tool).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+        };
+        if !["java", "mvn"].into_iter().all(there_is) {
+            let required = std::env::var("ENDCAP_REQUIRE").unwrap_or_default();
+            assert!(!required.split([',', ' ']).any(|what| what == "kafka"), "kafka is required");
+            println!("SKIPPED: needs kafka (java 17 and mvn)");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut kafka = Self { addresses: String::new(), dir };
+        let mut start = kafka.script("start");
+        start.arg(brokers.to_string());
+        if let Some(advertised) = advertised {
+            start.env("ENDCAP_KAFKA_ADVERTISED", advertised);
+        }
+        let output = start.output().unwrap();
+        kafka.addresses = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        assert!(kafka.addresses.contains(':'), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(kafka)
+    }
+
+    fn script(&self, verb: &str) -> Command {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka/kafka.sh");
+        let mut command = Command::new("bash");
+        command.arg(script).arg(verb).arg(self.dir.path());
+        command
+    }
+
+    /// Kills a broker as a power cut would.
+    pub(crate) fn kill(&self, broker: usize) {
+        assert!(self.script("kill").arg(broker.to_string()).status().unwrap().success());
+    }
+
+    /// Stops all of it as it likes to be stopped.
+    pub(crate) fn stop(&self) {
+        assert!(self.script("stop").status().unwrap().success());
+    }
+
+    /// Starts what does not run.
+    pub(crate) fn start_again(&self) {
+        assert!(self.script("start").output().unwrap().status.success());
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        let _ = self.script("kill").status();
+    }
+}
+
+/// A Toxiproxy, for as long as this is held.
+pub(crate) struct Toxiproxy {
+    api: String,
+    script: Child,
+}
+
+impl Toxiproxy {
+    pub(crate) fn start() -> Self {
+        let mut script =
+            Self::script().arg("run").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut api = String::new();
+        BufReader::new(script.stdout.take().unwrap()).read_line(&mut api).unwrap();
+        assert!(api.contains(':'), "toxiproxy.sh started nothing: {:?}", script.wait());
+        Self { api: api.trim().to_owned(), script }
+    }
+
+    fn script() -> Command {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/toxiproxy/toxiproxy.sh");
+        let mut command = Command::new("bash");
+        command.arg(script);
+        command
+    }
+
+    /// Runs a verb on a proxy; what it prints.
+    pub(crate) fn tell(&self, verb: &str, name: &str, more: &[&str]) -> String {
+        let output = Self::script().arg(verb).arg(&self.api).arg(name).args(more).output().unwrap();
+        assert!(output.status.success(), "{verb} {name}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Toxiproxy {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take()); // which ends it
+        let _ = self.script.wait();
+    }
 }
