@@ -47,8 +47,13 @@ audit:
 # All benchmarks: tables on the screen, figures in target/bench/NAME.json.
 bench: bench-training bench-retrieval bench-live bench-recommend
 
-bench-training:
-    cargo run --release -p endcap-benches --bin endcap-bench -- training
+# Beside PyTorch, which is installed into target/torch-venv (5 GB). `just bench-training --full` grows the catalogue to 1M.
+bench-training *ARGS:
+    cargo run --release -p endcap-benches --bin endcap-bench -- training {{ ARGS }}
+
+# Peak memory of a fit on 10M synthetic events.
+bench-training-memory *ARGS:
+    cargo run --release -p endcap-benches --bin endcap-bench -- training-memory {{ ARGS }}
 
 # The index beside hnswlib, usearch and faiss (pip, pinned, in target/bench/venv); `--help` says how to split a run.
 bench-retrieval *ARGS:

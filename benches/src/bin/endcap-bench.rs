@@ -28,6 +28,9 @@ struct Arguments {
     /// What a measurement hands to a process of its own.
     #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true)]
     child: Vec<String>,
+    /// Events of `training-memory`.
+    #[arg(long, default_value_t = 10_000_000)]
+    events: usize,
     /// Where NAME.json goes, and what is kept from run to run.
     #[arg(long, default_value = "target/bench", value_name = "DIR")]
     out: PathBuf,
@@ -35,8 +38,10 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Name {
-    /// Positions learnt from per second, and how that changes with the catalogue.
+    /// Examples learnt from per second beside PyTorch, and how that changes with the catalogue.
     Training,
+    /// Peak memory of a fit on ten million events.
+    TrainingMemory,
     /// Queries per second of the index: scan, graph, filters, changes, files.
     Retrieval,
     /// Events applied per second, and how soon one is visible.
@@ -77,6 +82,7 @@ impl Arguments {
         };
         match name {
             Name::Training => write("training", &training::run(extent)?, &self.out),
+            Name::TrainingMemory => write("training-memory", &training::memory(self.events)?, &self.out),
             Name::Retrieval => {
                 let report = retrieval::run(extent, &self.retrieval, &self.out)?;
                 if self.retrieval.only_build {

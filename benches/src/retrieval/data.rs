@@ -188,7 +188,8 @@ fn bundle(items: usize, dir: &Path) -> anyhow::Result<Vectors> {
     let mut config = PipelineConfig { refit: false, ..PipelineConfig::default() };
     config.towers.epochs = 2;
     let end = shop.config().end;
-    let published = publish(&Dataset::open(&data)?, None, &config, Vec::new(), &store, end, &mut ())?;
+    let dataset = Dataset::open(&data)?;
+    let published = publish(&dataset, None, &config, Vec::new(), &store, end, Default::default(), &mut ())?;
     let model = Model::new(Bundle::load(&store.path(&published.version))?)?;
     let snapshot = model.index().snapshot();
     anyhow::ensure!(

@@ -42,6 +42,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Fit towers, counting models and ranker, build the index, publish a bundle.
     Train(TrainArgs),
+    /// A small search over a training configuration, on validation data, with a table of its trials.
+    Tune(TuneArgs),
     /// Offline metrics of a bundle under a named protocol, beside honest baselines.
     Evaluate(EvaluateArgs),
     /// The service: gRPC and JSON over HTTP, fed from Kafka.
@@ -151,6 +153,40 @@ pub struct TrainArgs {
     /// Publish, but leave the bundle that serves as it is.
     #[arg(long)]
     pub no_activate: bool,
+    /// Threads; all cores when absent.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Go on from the active bundle of BUNDLES: what it knows stays, new products and words are added.
+    #[arg(long)]
+    pub warm_start: bool,
+    /// A folder to write the fit down in as it goes: started again with the same arguments, it goes on from there.
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    /// Minutes between checkpoints within an epoch; there is one after each epoch too.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10, requires = "checkpoints")]
+    pub checkpoint_minutes: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// What `endcap import` or `endcap archive` wrote; several are read as one.
+    #[arg(required = true, value_name = "DIR")]
+    pub data: Vec<PathBuf>,
+    /// What is searched, a TOML file: docs/training.md says how it is written.
+    #[arg(long, value_name = "FILE")]
+    pub space: PathBuf,
+    /// Where trials.jsonl, with every trial, and best.toml, for `endcap train --config`, go. Trials that are there already
+    /// are not run again.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The configuration that the search changes, a TOML file as of `endcap train`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One entry of that configuration. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub split: SplitArgs,
     /// Threads; all cores when absent.
     #[arg(long)]
     pub threads: Option<usize>,

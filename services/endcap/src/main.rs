@@ -31,6 +31,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Import(args) => commands::import::run(args, output),
         Command::Check(args) => commands::check::run(args, output),
         Command::Train(args) => commands::train::run(args, output),
+        Command::Tune(args) => commands::tune::run(args, output),
         Command::Evaluate(args) => commands::evaluate::run(args, output),
         Command::Serve(args) => commands::serve::run(args),
         Command::Replay(args) => commands::replay::run(args, output),

@@ -26,6 +26,7 @@ fn the_help_of_every_command_is_this() {
         "import",
         "check",
         "train",
+        "tune",
         "evaluate",
         "serve",
         "replay",
@@ -60,6 +61,31 @@ fn a_wrong_flag_is_named() {
     run(["serve", "--bogus"]).refused(2, &["'--bogus'", "--help"]);
     run(["train"]).refused(2, &["--out", "DIR"]);
     run(["doctor", "--log", "!?"]).refused(2, &["--log", "!?"]);
+}
+
+#[test]
+fn a_search_keeps_its_trials_and_writes_the_best_configuration() {
+    let shop = fixture();
+    let folder = tempfile::tempdir().unwrap();
+    let (space, out) = (folder.path().join("space.toml"), folder.path().join("out"));
+    let text =
+        "[search]\ntrials = 3\nepochs = [1, 2]\n[ranges]\n\"towers.dropout\" = { uniform = [0.0, 0.4] }\n";
+    let tune = |text: &str| {
+        std::fs::write(&space, text).unwrap();
+        let [data, space, out] = [&shop.data, &space, &out].map(|path| path.to_str().unwrap());
+        let small = ["--set", "towers.dim=16", "--set", "towers.hidden=16"];
+        run([&["tune", data, "--space", space, "--out", out, "--output", "json"][..], &small[..]].concat())
+    };
+    tune(&text.replace("uniform", "unifrom")).refused(78, &["towers.dropout", "unifrom"]);
+    let first = tune(text).done();
+    let table: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(table["trials"].as_array().unwrap().len(), 4, "three for an epoch, the best for two");
+    let best = std::fs::read_to_string(out.join("best.toml")).unwrap();
+    let drawn = table["best"][0].as_str().unwrap().split_once('=').unwrap().1.parse::<f64>().unwrap();
+    let config: toml::Table = best.parse().unwrap();
+    assert!((config["towers"]["dropout"].as_float().unwrap() - drawn).abs() < 1e-6, "{best}");
+    // Again: nothing is run twice, so even the times are the same.
+    assert_eq!(tune(text).done(), first);
 }
 
 #[test]

@@ -7,14 +7,12 @@
 //! rank_features ─────────────ranker──► probability of click, cart, purchase
 //! ```
 //!
-//! [`Towers`] and [`Ranker`] are what serving loads: plain slices, no candle type in sight. The
-//! training graph (module `graph`) runs the same kernels under candle's autograd.
+//! [`Towers`] and [`Ranker`] are what serving loads; [`Step`] makes the gradients that training follows, over the same
+//! kernels. Each gradient is tested against candle's autograd over the same equations (`training::reference`).
 
 mod config;
 mod error;
 mod kernels;
-mod layers;
-mod loss;
 mod parameters;
 mod ranker;
 mod sequences;
@@ -31,7 +29,6 @@ pub use kernels::{
 };
 pub use parameters::{Group, Init, Spec};
 pub use ranker::{Head, Ranker, RankerNetwork, RankerWeights, standardise};
-pub use sequences::Sequences;
 pub use towers::{Towers, UserInput, dot_products, shop_vector, word_weight};
-pub use training::{Batch, Case, Entry, Gradients};
+pub use training::{Batch, BatchParts, Case, Entry, Gradients, Step};
 pub use weights::Weights;

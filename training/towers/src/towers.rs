@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use crate::{
     Encoder, TowersConfig, TowersError, Weights,
     kernels::{
-        attention::SelfAttention,
+        attention::{self, SelfAttention},
         dropout::Dropout,
-        feed_forward::FeedForward,
+        feed_forward::{self, FeedForward},
         matmul::{Matrix, MatrixMut, Write, matmul},
         norm::{layer_norm, unit_rows},
     },
@@ -168,9 +168,8 @@ impl Towers {
         }
         if let Some(parameters) = self.weights.group(ITEM_FEED_FORWARD) {
             let layer = FeedForward::new(parameters, d, config.item_hidden);
-            let mut inner = vec![0.0; items.len() * config.item_hidden];
             let mut y = vec![0.0; items.len() * d];
-            layer.forward(&x, 0, Dropout::NONE, &mut inner, &mut y);
+            layer.forward(&x, 0, Dropout::NONE, &mut feed_forward::Trace::default(), &mut y);
             x = y;
         }
         unit_rows(&x, d, out);
@@ -223,9 +222,8 @@ impl Towers {
             }
             if let Some(parameters) = self.weights.group(&format!("user.blocks.{block}.feed_forward")) {
                 let layer = FeedForward::new(parameters, d, config.hidden);
-                let mut inner = vec![0.0; x.len() / d * config.hidden];
                 let mut y = vec![0.0; x.len()];
-                layer.forward(&x, 0, Dropout::NONE, &mut inner, &mut y);
+                layer.forward(&x, 0, Dropout::NONE, &mut feed_forward::Trace::default(), &mut y);
                 x = y;
             }
         }
@@ -243,13 +241,14 @@ impl Towers {
         let skipped = user.items.len().saturating_sub(config.length);
         let mut x = vec![0.0; (user.items.len() - skipped + 1) * d];
         let (start, rows) = x.split_at_mut(d);
-        ContextRows::start(config).for_each(|row| add(start, &context[row as usize * d..][..d], 1.0));
+        let context = |row: u32| &context[row as usize * d..][..d];
+        ContextRows::start(config).as_slice().iter().for_each(|&row| add(start, context(row), 1.0));
         for (position, row) in rows.chunks_exact_mut(d).enumerate() {
             let entry = skipped + position;
             add(row, user.items[entry], item_scale(config));
             let (event_type, gap) = (user.event_types[entry] as u8, user.gap_buckets[entry]);
-            ContextRows::entry(config, event_type, gap, position as u32 + 1)
-                .for_each(|place| add(row, &context[place as usize * d..][..d], 1.0));
+            let places = ContextRows::entry(config, event_type, gap, position as u32 + 1);
+            places.as_slice().iter().for_each(|&place| add(row, context(place), 1.0));
         }
         x
     }
@@ -257,8 +256,9 @@ impl Towers {
 
 /// Every row of a block's attention.
 fn attend(layer: &SelfAttention<'_>, x: &[f32], d: usize) -> Vec<f32> {
-    let (mut qkv, mut mixed, mut y) = (vec![0.0; 3 * x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
-    layer.forward(x, std::iter::once(x.len() / d), 0, Dropout::NONE, (&mut qkv, &mut mixed), &mut y);
+    let mut y = vec![0.0; x.len()];
+    let lengths = [(x.len() / d) as u32];
+    layer.forward(x, &lengths, 0, Dropout::NONE, &mut attention::Trace::default(), &mut y);
     y
 }
 

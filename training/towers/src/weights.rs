@@ -66,6 +66,21 @@ impl Weights {
         Ok(Self { items: rows, words: table(2, words), dense, groups, config })
     }
 
+    /// The same weights with longer tables. Rows that there are stay what and where they are, the one of the unknown item
+    /// stays the last; new rows are drawn by `seed`. Tables that are long enough stay as they are.
+    ///
+    /// # Errors
+    /// When the shape breaks a rule.
+    pub fn grow(self, items: usize, words: usize, seed: u64) -> Result<Self, TowersError> {
+        let d = self.config.dim;
+        let (items, words) = (items.max(self.item_rows()), words.max(self.word_rows()));
+        let drawn = Self::new(self.config.clone(), items, words, seed)?;
+        let (own, unknown) = self.items.split_at(self.item_rows() * d);
+        let items = [own, &drawn.items[own.len()..items * d], unknown].concat();
+        let words = [&self.words, &drawn.words[self.words.len()..]].concat();
+        Ok(Self { items, words, ..self })
+    }
+
     /// Reads safetensors of this shape.
     ///
     /// # Errors
@@ -256,6 +271,18 @@ mod tests {
         let grown = Weights::new(config(), 6, 7, 1).unwrap();
         assert_eq!(grown.items[..5 * 8], weights.items[..5 * 8]);
         assert_eq!(grown.items[6 * 8..], weights.items[5 * 8..]);
+    }
+
+    #[test]
+    fn growing_renumbers_nothing() {
+        let small = Weights::new(config(), 5, 7, 1).unwrap();
+        let grown = small.clone().grow(8, 9, 2).unwrap();
+        assert_eq!((grown.item_rows(), grown.word_rows()), (8, 9));
+        assert_eq!(grown.items[..5 * 8], small.items[..5 * 8]);
+        assert_eq!(grown.items[8 * 8..], small.items[5 * 8..], "the unknown item's row");
+        assert_eq!((&grown.words[..7 * 8], &grown.dense), (&small.words[..], &small.dense));
+        assert!(grown.items[5 * 8..8 * 8].iter().all(|&x| x != 0.0));
+        assert_eq!(grown.clone().grow(3, 2, 5).unwrap(), grown, "nothing shrinks");
     }
 
     #[test]

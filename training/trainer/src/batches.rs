@@ -3,8 +3,10 @@
 use endcap_features::{ItemFeatures, gap_bucket};
 use endcap_neighbours::Interaction;
 use endcap_towers::{
-    Bags, Batch, Case, Encoder, Entry, Pool, TowersConfig, Weights, mix, shop_vector, word_weight,
+    Bags, Batch, BatchParts, Case, Encoder, Entry, Pool, TowersConfig, TowersError, Weights, mix,
+    shop_vector, word_weight,
 };
+use rayon::prelude::*;
 
 use crate::{TrainConfig, TrainingData, windows::Window};
 
@@ -17,14 +19,24 @@ pub(crate) struct Batcher<'a> {
     pool: Vec<u32>,
     /// Share of the targets that each item is.
     shares: Vec<f64>,
+    popular: Option<Popular>,
     items: Places,
     words: Places,
+    drawn: Places,
+}
+
+/// Draws items by their number of targets to a power.
+struct Popular {
+    /// Per item of the pool, the chance of it or one before it.
+    cumulative: Vec<f64>,
+    /// Per item, its chance.
+    chances: Vec<f64>,
 }
 
 /// A batch, and which rows of the tables its rows are.
 pub(crate) struct Prepared {
     pub(crate) batch: Batch,
-    /// Rows of the table of items, then of the table of words, in the order of `batch.rows`.
+    /// Rows of the table of items, then of the table of words, in the order in which the batch reads them.
     pub(crate) item_rows: Vec<u32>,
     pub(crate) word_rows: Vec<u32>,
 }
@@ -61,29 +73,36 @@ impl Places {
 }
 
 impl<'a> Batcher<'a> {
-    /// `counts`: how often each item is met in what may be learnt from.
+    /// `counts`: how often each item is met in what may be learnt from; `targets`: how often it is asked for.
     pub(crate) fn new(
         data: &'a TrainingData,
         config: &'a TrainConfig,
         shape: TowersConfig,
         counts: &[u32],
+        targets: &[u32],
     ) -> Self {
-        let pool = (0..counts.len() as u32).filter(|&item| counts[item as usize] > 0).collect();
-        let total: f64 = counts.iter().map(|&count| f64::from(count)).sum();
+        let pool: Vec<u32> = (0..counts.len() as u32).filter(|&item| counts[item as usize] > 0).collect();
+        let total: f64 = targets.iter().map(|&count| f64::from(count)).sum();
         Self {
             data,
             config,
             shape,
+            popular: (config.negatives.popular > 0)
+                .then(|| Popular::new(&pool, counts, config.negatives.exponent.into())),
             pool,
-            shares: counts.iter().map(|&count| f64::from(count) / total).collect(),
+            shares: targets.iter().map(|&count| f64::from(count) / total.max(1.0)).collect(),
             items: Places::new(counts.len()),
             words: Places::new(data.vocabulary().words()),
+            drawn: Places::new(counts.len()),
         }
     }
 
     /// The batch of these windows; `key` decides about negatives and hidden ids. Its rows are still to be
     /// [gathered](Prepared::gather).
-    pub(crate) fn prepare(&mut self, windows: &[Window], key: u64) -> Prepared {
+    ///
+    /// # Errors
+    /// When the batch does not fit the shape.
+    pub(crate) fn prepare(&mut self, windows: &[Window], key: u64) -> Result<Prepared, TowersError> {
         let mut cases = Vec::new();
         let mut row = 0;
         for window in windows {
@@ -106,8 +125,7 @@ impl<'a> Batcher<'a> {
         }
         let pool = if self.data.is_ordered() { Pool::Prefix } else { Pool::Others };
         let (bags, shop_vectors, item_rows, word_rows) = self.read_items(key);
-        let batch = Batch {
-            rows: Vec::new(),
+        let parts = BatchParts {
             items: bags,
             shop_vectors,
             lengths: windows.iter().map(|window| window.end - window.start).collect(),
@@ -116,7 +134,7 @@ impl<'a> Batcher<'a> {
             corrections,
             pool,
         };
-        Prepared { batch, item_rows, word_rows }
+        Ok(Prepared { batch: Batch::new(parts, &self.shape)?, item_rows, word_rows })
     }
 
     /// The cases of a window whose first row is `row`; their targets are items of the data.
@@ -165,22 +183,33 @@ impl<'a> Batcher<'a> {
             case.target = self.items.place(case.target);
         }
         let negatives = self.config.negatives.uniform.min(self.pool.len());
-        let mut drawn = 0;
         let mut number = 0;
         // Drawn without replacement; an item that is a target too is there once.
-        let mut fresh = std::collections::HashSet::with_capacity(negatives);
-        while drawn < negatives {
+        self.drawn.clear();
+        while self.drawn.things.len() < negatives {
             let item = self.pool[(mix(key.wrapping_add(number)) % self.pool.len() as u64) as usize];
             number += 1;
-            if fresh.insert(item) {
-                drawn += 1;
-                self.items.place(item);
+            self.drawn.place(item);
+        }
+        for &item in &self.drawn.things {
+            self.items.place(item);
+        }
+        let popular = self.config.negatives.popular;
+        if let Some(chances) = &self.popular {
+            for number in 0..popular as u64 {
+                let place = chances.place(mix(key ^ mix(number ^ 0x9090_9090)));
+                self.items.place(self.pool[place]);
             }
         }
         let uniform = negatives as f64 / self.pool.len() as f64;
         let absent = |item: &u32| {
-            let not_a_target = (cases.len() as f64 * (-self.shares[*item as usize]).ln_1p()).exp();
-            not_a_target * (1.0 - uniform)
+            let item = *item as usize;
+            let not_a_target = (cases.len() as f64 * (-self.shares[item]).ln_1p()).exp();
+            let not_popular = self
+                .popular
+                .as_ref()
+                .map_or(1.0, |popular_| (popular as f64 * (-popular_.chances[item]).ln_1p()).exp());
+            not_a_target * (1.0 - uniform) * not_popular
         };
         self.items.things.iter().map(|item| -(1.0 - absent(item)).ln() as f32).collect()
     }
@@ -233,17 +262,46 @@ impl<'a> Batcher<'a> {
     }
 }
 
+impl Popular {
+    fn new(pool: &[u32], counts: &[u32], exponent: f64) -> Self {
+        let weight = |item: &u32| f64::from(counts[*item as usize]).powf(exponent);
+        let total: f64 = pool.iter().map(weight).sum();
+        let mut chances = vec![0.0; counts.len()];
+        let mut sum = 0.0;
+        let cumulative = pool.iter().map(|item| {
+            chances[*item as usize] = weight(item) / total;
+            sum += weight(item) / total;
+            sum
+        });
+        Self { cumulative: cumulative.collect(), chances }
+    }
+
+    /// The place in the pool that 64 random bits choose.
+    fn place(&self, bits: u64) -> usize {
+        let draw = (bits >> 11) as f64 / (1u64 << 53) as f64;
+        self.cumulative.partition_point(|&sum| sum <= draw).min(self.cumulative.len() - 1)
+    }
+}
+
 impl Prepared {
     /// Copies the rows that the batch reads out of the tables.
-    pub(crate) fn gather(&mut self, weights: &Weights, d: usize) {
-        let rows = &mut self.batch.rows;
-        rows.clear();
-        rows.reserve((self.item_rows.len() + self.word_rows.len()) * d);
-        for (table, places) in [(&weights.items, &self.item_rows), (&weights.words, &self.word_rows)] {
-            places.iter().for_each(|&row| rows.extend_from_slice(&table[row as usize * d..][..d]));
+    pub(crate) fn gather(&self, weights: &Weights, d: usize, rows: &mut Vec<f32>) {
+        rows.resize((self.item_rows.len() + self.word_rows.len()) * d, 0.0);
+        let (items, words) = rows.split_at_mut(self.item_rows.len() * d);
+        for (out, table, places) in
+            [(items, &weights.items, &self.item_rows), (words, &weights.words, &self.word_rows)]
+        {
+            out.par_chunks_mut(GATHER * d).zip(places.par_chunks(GATHER)).for_each(|(out, places)| {
+                for (out, &row) in out.chunks_exact_mut(d).zip(places) {
+                    out.copy_from_slice(&table[row as usize * d..][..d]);
+                }
+            });
         }
     }
 }
+
+/// Rows gathered at a time.
+const GATHER: usize = 512;
 
 #[cfg(test)]
 mod tests;

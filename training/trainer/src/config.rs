@@ -35,6 +35,8 @@ pub struct TrainConfig {
     pub item_hidden: usize,
     /// `score = dot / temperature`. Lower it where the loss stays high, raise it where training diverges.
     pub temperature: f32,
+    /// Whether the temperature is learnt too, from `temperature` on.
+    pub learn_temperature: bool,
 
     /// Share of the encoder's activations that are dropped. More for less data.
     pub dropout: f32,
@@ -53,7 +55,9 @@ pub struct TrainConfig {
     /// Largest learning rate of the dense weights (AdamW). It rises over `warm_up` and falls along a
     /// cosine to a hundredth.
     pub learning_rate: f32,
-    /// Largest learning rate of the tables (row-wise Adam), with the same rise and fall.
+    /// What moves the tables of items and words.
+    pub table_optimiser: TableOptimiser,
+    /// Largest learning rate of the tables, with the same rise and fall.
     pub table_learning_rate: f32,
     /// Steps over which the learning rate rises.
     pub warm_up: usize,
@@ -70,13 +74,28 @@ pub struct TrainConfig {
     pub patience: usize,
 }
 
+/// What moves the rows of a table that a step touches. The others stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableOptimiser {
+    /// Adam with one second moment for a row ("lazy Adam"): 4 · (`dim` + 2) bytes a row.
+    #[default]
+    Adam,
+    /// Adagrad with one sum of squares for a row: 4 bytes a row. Takes about ten times Adam's learning rate.
+    Adagrad,
+}
+
 /// What a target is told apart from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Negatives {
     /// Items drawn evenly from all that were met in training, shared by the whole batch. The batch's own
     /// targets come on top; each is corrected for its chance to be there.
     pub uniform: usize,
+    /// Items drawn by how often they are met, to the power of `exponent`, shared by the whole batch.
+    pub popular: usize,
+    /// 0 draws popular negatives evenly, 1 as often as they are met.
+    pub exponent: f32,
     /// Up to so many items, every item is a candidate in every step: the full softmax.
     pub all_up_to: usize,
 }
@@ -113,6 +132,7 @@ impl Default for TrainConfig {
             hidden: shape.hidden,
             item_hidden: shape.item_hidden,
             temperature: shape.temperature,
+            learn_temperature: false,
             dropout: 0.2,
             id_dropout: 0.1,
             negatives: Negatives::default(),
@@ -120,6 +140,7 @@ impl Default for TrainConfig {
             epochs: 30,
             batch: 2048,
             learning_rate: 1e-3,
+            table_optimiser: TableOptimiser::Adam,
             table_learning_rate: 5e-3,
             warm_up: 100,
             weight_decay: 0.01,
@@ -133,7 +154,7 @@ impl Default for TrainConfig {
 
 impl Default for Negatives {
     fn default() -> Self {
-        Self { uniform: 1024, all_up_to: 5_000 }
+        Self { uniform: 1024, popular: 0, exponent: 0.75, all_up_to: 5_000 }
     }
 }
 
@@ -153,7 +174,15 @@ impl TrainConfig {
         self.shape(true, 0).validate().map_err(TrainError::Towers)?;
         within("dropout", self.dropout.into(), 0.0, 0.9)?;
         within("id_dropout", self.id_dropout.into(), 0.0, 0.9)?;
-        within("negatives.uniform", self.negatives.uniform as f64, 1.0, 1e6)?;
+        within("negatives.uniform", self.negatives.uniform as f64, 0.0, 1e6)?;
+        if self.negatives.uniform + self.negatives.popular == 0
+            && self.negatives.all_up_to == 0
+            && self.batch < 256
+        {
+            return refuse("batch", format!("must be at least 256 without negatives, is {}", self.batch));
+        }
+        within("negatives.popular", self.negatives.popular as f64, 0.0, 1e6)?;
+        within("negatives.exponent", self.negatives.exponent.into(), 0.0, 2.0)?;
         within("negatives.all_up_to", self.negatives.all_up_to as f64, 0.0, 1e6)?;
         for (event_type, &weight) in &self.event_weights {
             if !(weight.is_finite() && (0.0..=1000.0).contains(&weight)) {

@@ -14,7 +14,7 @@ use endcap_towers::mix;
 use crate::TrainError;
 
 /// Which events to load, and how items become features.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Only events before this instant; all of them where it is not said.
     pub until: Option<EventTime>,
@@ -22,6 +22,8 @@ pub struct LoadOptions {
     pub train_part_only: bool,
     /// Which items and words get rows.
     pub vocabulary: VocabularyConfig,
+    /// The vocabulary of the bundle that training goes on from: its rows stay, new items and words get rows after them.
+    pub extends: Option<Vocabulary>,
 }
 
 /// What a fit reads.
@@ -85,7 +87,26 @@ impl TrainingData {
             catalogue = counts.iter().filter_map(|(id, _)| ItemId::new(id).ok()).map(Item::bare).collect();
         }
         let info = &dataset.info;
-        Self::new(catalogue, &counts, builder.finish(), info.ordered, info.time, &options.vocabulary)
+        let vocabulary =
+            Self::vocabulary_of(&catalogue, &counts, &options.vocabulary, options.extends.clone())?;
+        Self::with_vocabulary(catalogue, &counts, builder.finish(), info.ordered, info.time, vocabulary)
+    }
+
+    /// The rows of items and words: those of `extends`, then new ones.
+    pub(crate) fn vocabulary_of(
+        catalogue: &[Item],
+        counts: &[(Box<str>, u64)],
+        config: &VocabularyConfig,
+        extends: Option<Vocabulary>,
+    ) -> Result<Vocabulary, TrainError> {
+        let counts = counts.iter().map(|(id, count)| (&**id, *count));
+        Ok(match extends {
+            Some(mut vocabulary) => {
+                vocabulary.extend(catalogue, counts)?;
+                vocabulary
+            }
+            None => Vocabulary::build(catalogue, counts, config)?,
+        })
     }
 
     /// From a catalogue, the count of each item that events name (by id), and the visitors' sequences.
@@ -100,13 +121,24 @@ impl TrainingData {
         time: TimeKind,
         vocabulary: &VocabularyConfig,
     ) -> Result<Self, TrainError> {
+        let vocabulary = Self::vocabulary_of(&catalogue, counts, vocabulary, None)?;
+        Self::with_vocabulary(catalogue, counts, sequences, ordered, time, vocabulary)
+    }
+
+    /// [`Self::new`], with a vocabulary that there is.
+    pub(crate) fn with_vocabulary(
+        catalogue: Vec<Item>,
+        counts: &[(Box<str>, u64)],
+        sequences: Sequences,
+        ordered: bool,
+        time: TimeKind,
+        vocabulary: Vocabulary,
+    ) -> Result<Self, TrainError> {
         if sequences.interactions().is_empty() {
             let reason =
                 "no event shows interest in a product (view, click, cart, wishlist, purchase or rating)";
             return Err(TrainError::TooLittle(format!("nothing to learn from: {reason}")));
         }
-        let vocabulary =
-            Vocabulary::build(&catalogue, counts.iter().map(|(id, count)| (&**id, *count)), vocabulary)?;
         let mut features: Vec<ItemFeatures> =
             catalogue.iter().map(|item| vocabulary.item_features(item)).collect();
         let mut places: KeyMap<ItemKey, u32> =
@@ -138,11 +170,21 @@ impl TrainingData {
     ///
     /// [`Validation::None`]: crate::Validation::None
     pub fn of_split(split: &Split, vocabulary: &VocabularyConfig) -> Result<Self, TrainError> {
+        Self::of_split_extending(split, vocabulary, None)
+    }
+
+    /// [`Self::of_split`], with the rows of a vocabulary that there is first.
+    pub(crate) fn of_split_extending(
+        split: &Split,
+        vocabulary: &VocabularyConfig,
+        extends: Option<Vocabulary>,
+    ) -> Result<Self, TrainError> {
         let BeforeTest { sequences, learnt } = split.before_test();
         let counts = split.counts(HeldOut::Test);
         let catalogue = split.catalogue().to_vec();
         let (ordered, time) = (split.is_ordered(), split.time_kind());
-        let data = Self::new(catalogue, &counts, sequences, ordered, time, vocabulary)?;
+        let vocabulary = Self::vocabulary_of(&catalogue, &counts, vocabulary, extends)?;
+        let data = Self::with_vocabulary(catalogue, &counts, sequences, ordered, time, vocabulary)?;
         Ok(Self { split: Some(Learnable { protocol: split.protocol(), learnt }), ..data })
     }
 

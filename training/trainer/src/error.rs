@@ -39,6 +39,24 @@ pub enum TrainError {
         /// The best loss before.
         best: f64,
     },
+    /// Weights to begin with do not fit the fit.
+    #[error(
+        "the weights to begin with are of another shape: {want} wanted, {are} there; train without them, or with their shape"
+    )]
+    OtherShape {
+        /// What the fit needs.
+        want: String,
+        /// What there is.
+        are: String,
+    },
+    /// A checkpoint cannot be read or written, or is of another fit.
+    #[error("{path}: {reason}")]
+    Checkpoint {
+        /// The file.
+        path: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// The towers refuse their input.
     #[error(transparent)]
     Towers(#[from] TowersError),

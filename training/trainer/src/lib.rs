@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod checkpoint;
 mod config;
 mod data;
 mod error;
@@ -24,16 +25,19 @@ mod progress;
 mod publish;
 mod ranker;
 mod rows;
+mod search;
 #[cfg(test)]
 mod testing;
 mod validation;
 mod windows;
 
-pub use config::{Negatives, TrainConfig, Validation};
+pub use checkpoint::CheckpointPlan;
+pub use config::{Negatives, TableOptimiser, TrainConfig, Validation};
 pub use data::{LoadOptions, TrainingData};
 pub use error::TrainError;
-pub use fit::{EpochReport, FittedTowers, TrainReport, fit_towers};
+pub use fit::{EpochReport, FitOptions, FittedTowers, TrainReport, fit_towers, fit_towers_with};
 pub use progress::{Progress, StepProgress};
-pub use publish::{PipelineConfig, PublishError, Published, publish};
+pub use publish::{Beginning, PipelineConfig, PublishError, Published, publish};
 pub use ranker::{FittedRanker, HeadReport, RankerRows, RankerTrainConfig, fit_ranker};
+pub use search::{Halving, Outcome, Trial, halve};
 pub use validation::ValidationReport;

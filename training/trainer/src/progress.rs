@@ -40,6 +40,8 @@ pub struct StepProgress {
     pub step: usize,
     /// Steps of an epoch.
     pub steps: usize,
+    /// Cases of the epoch so far: what was asked of its histories.
+    pub cases: usize,
     /// Positions of histories trained on, per second of this epoch.
     pub positions_per_second: f64,
     /// Mean loss of the epoch so far, in nats.

@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration, time::Instant};
 
-use endcap_bundle::{BundleDraft, BundleError, BundleStore, Origin, PartitionOffset, Version};
+use endcap_bundle::{Bundle, BundleDraft, BundleError, BundleStore, Origin, PartitionOffset, Version};
 use endcap_clickstream::{ClickstreamError, Dataset, TimeKind};
 use endcap_evaluation::{HeldOut, Moments, Protocol, Replay, Split};
 use endcap_features::VocabularyConfig;
@@ -19,12 +19,12 @@ use endcap_index::{Index, IndexConfig, IndexError, Plan};
 use endcap_neighbours::{CountingConfig, CountingModels, NeighboursError, Sequences};
 use endcap_proto::EventTime;
 use endcap_recommend::{Funnel, Model, ModelError, Parts, RecommendConfig};
-use endcap_towers::{Towers, TowersError};
+use endcap_towers::{Towers, TowersError, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    LoadOptions, Progress, RankerTrainConfig, TrainConfig, TrainError, TrainingData, Validation, fit_ranker,
-    fit_towers,
+    CheckpointPlan, FitOptions, LoadOptions, Progress, RankerTrainConfig, TrainConfig, TrainError,
+    TrainingData, Validation, fit_ranker, fit_towers_with,
     measure_index::measure_index,
     rows::{Sampling, assemble},
 };
@@ -51,6 +51,17 @@ pub struct PipelineConfig {
     pub ranker_negatives: f64,
     /// Fit the towers once more on everything, for as many epochs as were best.
     pub refit: bool,
+}
+
+/// What a training run begins with, and where it is written down.
+#[derive(Default)]
+pub struct Beginning {
+    /// The bundle to go on from: its rows and weights stay, new items and words get rows after them. Towers of another
+    /// shape are refused.
+    pub bundle: Option<Bundle>,
+    /// A folder for checkpoints of the towers, and how often they are written. A run of the same configuration and data
+    /// goes on from those that are there; they are deleted once the bundle is published.
+    pub checkpoints: Option<CheckpointPlan>,
 }
 
 /// A published bundle, and what its training found.
@@ -119,6 +130,10 @@ impl Default for PipelineConfig {
 ///
 /// # Errors
 /// When a part fails; then nothing is published.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a run's inputs, its outputs and who watches it are of different owners"
+)]
 pub fn publish(
     dataset: &Dataset,
     split: Option<&Split>,
@@ -126,19 +141,36 @@ pub fn publish(
     items_offsets: Vec<PartitionOffset>,
     store: &BundleStore,
     created: EventTime,
+    beginning: Beginning,
     progress: &mut (dyn Progress + Send),
 ) -> Result<Published, PublishError> {
     let mut stopwatch = Stopwatch::default();
+    let (parents, extends, weights) = match beginning.bundle {
+        Some(Bundle { manifest, vocabulary, towers, .. }) => {
+            (vec![manifest.version], Some(vocabulary), Some(towers.into_weights()))
+        }
+        None => (Vec::new(), None, None),
+    };
     let data = match split {
-        Some(split) => TrainingData::of_split(split, &config.vocabulary)?,
+        Some(split) => TrainingData::of_split_extending(split, &config.vocabulary, extends)?,
         None => {
             // The publisher's test set is nobody's to learn from.
             let train_part_only = dataset.info.split.is_some();
-            let options = LoadOptions { until: None, train_part_only, vocabulary: config.vocabulary.clone() };
+            let vocabulary = config.vocabulary.clone();
+            let options = LoadOptions { until: None, train_part_only, vocabulary, extends };
             TrainingData::load(dataset, &options)?
         }
     };
     let schedule = Schedule::new(dataset, split, &data, config)?;
+    let checkpoints = beginning.checkpoints;
+    let mut fit = |config: &TrainConfig, name: &str| {
+        let checkpoint =
+            checkpoints.as_ref().map(|plan| CheckpointPlan { path: plan.path.join(name), every: plan.every });
+        let vocabulary = data.vocabulary();
+        let grow = |weights: Weights| weights.grow(vocabulary.items(), vocabulary.words(), config.seed);
+        let weights = weights.clone().map(grow).transpose()?;
+        fit_towers_with(&data, config, FitOptions { checkpoint, weights }, progress)
+    };
     stopwatch.lap("read");
 
     let towers_config = match schedule.validates {
@@ -148,7 +180,7 @@ pub fn publish(
         },
         false => config.towers.clone(),
     };
-    let fitted = fit_towers(&data, &towers_config, progress)?;
+    let fitted = fit(&towers_config, CHECKPOINTS[0])?;
     stopwatch.lap("towers");
 
     let mut metrics = BTreeMap::new();
@@ -191,7 +223,7 @@ pub fn publish(
         true => {
             let epochs = fitted.report.best_epoch.max(1);
             let everything = TrainConfig { validation: Validation::None, epochs, ..config.towers.clone() };
-            let fitted = fit_towers(&data, &everything, progress)?;
+            let fitted = fit(&everything, CHECKPOINTS[1])?;
             stopwatch.lap("towers again");
             fitted
         }
@@ -226,7 +258,7 @@ pub fn publish(
             ranker: &ranker.ranker,
             counting: &counting,
             index: &index,
-            parents: Vec::new(),
+            parents,
             metrics: metrics.clone(),
             origin: Origin {
                 source: dataset.info.source.clone(),
@@ -239,6 +271,10 @@ pub fn publish(
         },
         created,
     )?;
+    for name in CHECKPOINTS {
+        // One that was not written is not there.
+        let _ = checkpoints.as_ref().map(|plan| std::fs::remove_file(plan.path.join(name)));
+    }
     stopwatch.lap("publish");
     Ok(Published {
         version,
@@ -308,6 +344,9 @@ impl<'a> Schedule<'a> {
         }
     }
 }
+
+/// Checkpoints of the fit that is validated, and of the one on everything.
+const CHECKPOINTS: [&str; 2] = ["towers.fit", "towers-again.fit"];
 
 /// Vectors of the catalogue, indexed.
 fn index(data: &TrainingData, towers: &Towers, config: &IndexConfig) -> Result<Index, PublishError> {

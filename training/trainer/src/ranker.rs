@@ -131,7 +131,7 @@ pub fn fit_ranker(rows: &RankerRows, config: &RankerTrainConfig) -> Result<Fitte
             }
             let rate = config.learning_rate * schedule(step, batches / 4, batches * config.epochs);
             let all = 0..weights.len();
-            adam.step(&mut weights, &gradient, rate, config.weight_decay, std::iter::once(all));
+            adam.step(&mut weights, &gradient, 1.0, rate, config.weight_decay, std::iter::once(all));
         }
         let loss = rows.loss(&network, &weights, &held_out);
         if loss < best.1 {

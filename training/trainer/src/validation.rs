@@ -69,13 +69,12 @@ impl HeldOut {
         Self { mask_seen, learnt, cases }
     }
 
-    /// How often each item is met in what may be learnt from.
-    pub(crate) fn counts(&self, data: &TrainingData) -> Vec<u32> {
+    /// How often each item is met in what may be learnt from, in events of some types.
+    pub(crate) fn counts(&self, data: &TrainingData, of_type: impl Fn(EventType) -> bool) -> Vec<u32> {
         let mut counts = vec![0; data.item_features().len()];
-        for visitor in &self.learnt {
-            for &item in &data.items()[visitor.start as usize..visitor.end as usize] {
-                counts[item as usize] += 1;
-            }
+        let interactions = data.sequences().interactions();
+        for i in self.learnt.iter().flat_map(|visitor| visitor.start as usize..visitor.end as usize) {
+            counts[data.items()[i] as usize] += u32::from(of_type(interactions[i].event_type));
         }
         counts
     }
@@ -282,7 +281,7 @@ mod tests {
         assert!(held_out.cases.iter().all(|case| interactions[case.target as usize].time > newest));
         let share = 1.0 - learnt.clone().count() as f64 / interactions.len() as f64;
         assert!((0.3..0.45).contains(&share), "equal times stay together: {share}");
-        assert_eq!(held_out.counts(&data).iter().sum::<u32>() as usize, learnt.count());
+        assert_eq!(held_out.counts(&data, |_| true).iter().sum::<u32>() as usize, learnt.count());
 
         let last = HeldOut::new(&data, &TrainConfig { validation: Validation::LastEvent, ..config() });
         assert!(

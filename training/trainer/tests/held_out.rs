@@ -27,7 +27,9 @@ fn new_items_are_found_three_times_as_often_as_by_chance() {
     config.towers.epochs = 3;
     config.ranker.epochs = 1;
     let end = shop.config().end;
-    let published = publish(&dataset, Some(&split), &config, Vec::new(), &store, end, &mut ()).unwrap();
+    let published =
+        publish(&dataset, Some(&split), &config, Vec::new(), &store, end, Default::default(), &mut ())
+            .unwrap();
     let bundle = Bundle::load(&store.path(&published.version)).unwrap();
     let origin = bundle.manifest.origin.clone();
 

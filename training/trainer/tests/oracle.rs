@@ -11,7 +11,7 @@ use endcap_features::{ItemCounters, KeyMap, UserState};
 use endcap_index::Allowed;
 use endcap_proto::ItemKey;
 use endcap_recommend::{Asked, Funnel, Model, RecommendConfig};
-use endcap_trainer::{PipelineConfig, publish};
+use endcap_trainer::{Beginning, PipelineConfig, publish};
 
 const PLACES: usize = 20;
 
@@ -35,8 +35,9 @@ fn the_towers_top_20_gets_60_percent_of_the_oracles_clicks_and_popularity_far_le
     let mut config = PipelineConfig { refit: false, ..PipelineConfig::default() };
     config.towers.epochs = 3;
     let end = shop.config().end;
+    let dataset = Dataset::open(&data).unwrap();
     let published =
-        publish(&Dataset::open(&data).unwrap(), None, &config, Vec::new(), &store, end, &mut ()).unwrap();
+        publish(&dataset, None, &config, Vec::new(), &store, end, Beginning::default(), &mut ()).unwrap();
     let model = Model::new(Bundle::load(&store.path(&published.version)).unwrap()).unwrap();
 
     let sold: HashSet<u64> =

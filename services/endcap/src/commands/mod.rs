@@ -12,6 +12,7 @@ pub mod replay;
 pub mod serve;
 pub mod split;
 pub mod train;
+pub mod tune;
 
 use std::{io::Write, path::Path};
 

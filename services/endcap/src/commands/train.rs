@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use endcap_bundle::BundleStore;
 use endcap_clickstream::Dataset;
 use endcap_evaluation::{Split, SplitConfig};
 use endcap_recommend::{Clock, SystemClock};
-use endcap_trainer::{EpochReport, PipelineConfig, Progress, Published, StepProgress, publish};
+use endcap_trainer::{
+    Beginning, CheckpointPlan, EpochReport, PipelineConfig, Progress, Published, StepProgress, publish,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{print, print_text, split::split_config};
@@ -33,10 +36,20 @@ pub fn run(args: TrainArgs, output: Output) -> Result<(), Failure> {
         return Err(Failure::Usage("give DIR and --out BUNDLES".into()));
     };
     let store = BundleStore::open(out)?;
+    let beginning = Beginning {
+        bundle: args.warm_start.then(|| store.load_active()).transpose()?,
+        checkpoints: args
+            .checkpoints
+            .map(|path| CheckpointPlan { path, every: Duration::from_secs(args.checkpoint_minutes * 60) }),
+    };
+    if let Some(CheckpointPlan { path, .. }) = &beginning.checkpoints {
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+    }
     let dataset = Dataset::open_many(&args.data)?;
     let split = split_config(&args.split, &dataset)?;
     let split = split.map(|split| SplitConfig { validation: config.validation_share, ..split });
-    let published = train(&dataset, split.as_ref(), &config, &store)?;
+    let published = train(&dataset, split.as_ref(), &config, &store, beginning)?;
     if !args.no_activate {
         store.activate(&published.version)?;
     }
@@ -51,13 +64,15 @@ pub fn train(
     split: Option<&SplitConfig>,
     config: &PipelineConfig,
     store: &BundleStore,
+    beginning: Beginning,
 ) -> Result<Published, anyhow::Error> {
     let split = split.map(|split| Split::read(dataset, split)).transpose()?;
     let mut bar = Bar(ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{prefix} {bar:32} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     ));
-    let published = publish(dataset, split.as_ref(), config, Vec::new(), store, SystemClock.now(), &mut bar);
+    let clock = SystemClock.now();
+    let published = publish(dataset, split.as_ref(), config, Vec::new(), store, clock, beginning, &mut bar);
     bar.0.finish_and_clear();
     Ok(published?)
 }

@@ -7,7 +7,8 @@ use super::{
     math::{dot, exp, max, sum},
     matmul::{Matrix, MatrixMut, Write, matmul},
     norm::{layer_norm, layer_norm_backward},
-    simd,
+    simd, sized,
+    transpose::transpose,
 };
 use crate::parameters::{Init, Spec, split, split_mut};
 
@@ -26,18 +27,42 @@ pub(crate) struct SelfAttention<'a> {
     out_bias: &'a [f32],
 }
 
-/// A forward pass, as the backward pass sees it.
-pub(crate) struct Pass<'a> {
-    /// The input: rows × dim.
-    pub(crate) x: &'a [f32],
+/// What the backward pass reads of the forward pass. The buffers are used again and again.
+#[derive(Default)]
+pub(crate) struct Trace {
+    /// `norm(x)`: rows × dim.
+    normal: Vec<f32>,
     /// Queries, keys, values: rows × 3 dim.
-    pub(crate) qkv: &'a [f32],
+    qkv: Vec<f32>,
+    /// What each position gives each one before it: per sequence and head, n × (n rounded up).
+    shares: Vec<f32>,
     /// The heads' outputs, before the output projection: rows × dim.
-    pub(crate) mixed: &'a [f32],
-    /// The number of the first row in the batch.
-    pub(crate) first_row: usize,
-    pub(crate) dropout: Dropout,
+    mixed: Vec<f32>,
+    /// One head's keys, or values, in columns.
+    columns: Vec<f32>,
 }
+
+/// The projections' matrices transposed, for the backward pass.
+#[derive(Default)]
+pub(crate) struct Transposed {
+    qkv: Vec<f32>,
+    out: Vec<f32>,
+}
+
+/// Buffers of the backward pass, used again and again.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    dout: Vec<f32>,
+    dmixed: Vec<f32>,
+    dqkv: Vec<f32>,
+    dshares: Vec<f32>,
+    columns: Vec<f32>,
+}
+
+/// Rows of scores at a time: what they cannot see is left out, but for the last block's corner.
+const BLOCK: usize = 24;
+/// Rows of scores begin at a multiple of so many.
+const ALIGN: usize = 16;
 
 fn sizes(dim: usize) -> [usize; 6] {
     [dim, dim, 3 * dim * dim, 3 * dim, dim * dim, dim]
@@ -56,11 +81,6 @@ impl<'a> SelfAttention<'a> {
         ]
     }
 
-    /// How many parameters there are.
-    pub(crate) fn size(dim: usize) -> usize {
-        sizes(dim).iter().sum()
-    }
-
     pub(crate) fn new(parameters: &'a [f32], dim: usize, heads: usize) -> Self {
         let [gain, bias, qkv, qkv_bias, out, out_bias] = split(parameters, sizes(dim));
         Self { dim, heads, gain, bias, qkv, qkv_bias, out, out_bias }
@@ -71,39 +91,59 @@ impl<'a> SelfAttention<'a> {
     pub(crate) fn forward(
         &self,
         x: &[f32],
-        lengths: impl Iterator<Item = usize>,
+        lengths: &[u32],
         first_row: usize,
         dropout: Dropout,
-        (qkv, mixed): (&mut [f32], &mut [f32]),
+        trace: &mut Trace,
         y: &mut [f32],
     ) {
-        let d = self.dim;
+        let (d, width) = (self.dim, self.width());
         let rows = x.len() / d;
-        layer_norm(x, self.gain, self.bias, y);
-        for row in qkv.chunks_exact_mut(3 * d) {
-            row.copy_from_slice(self.qkv_bias);
-        }
+        let normal = sized(&mut trace.normal, rows * d);
+        layer_norm(x, self.gain, self.bias, normal);
+        let qkv = sized(&mut trace.qkv, rows * 3 * d);
         let weight = Matrix::new(self.qkv, d, 3 * d);
-        matmul(MatrixMut::new(qkv, rows, 3 * d), Write::Add, 1.0, Matrix::new(y, rows, d), weight);
-        let mut scores = Vec::new();
+        matmul(MatrixMut::new(qkv, rows, 3 * d), Write::Replace, 1.0, Matrix::new(normal, rows, d), weight);
+        add_bias(qkv, self.qkv_bias);
+        let mixed = sized(&mut trace.mixed, rows * d);
+        let mut shares = &mut sized(&mut trace.shares, self.shares(lengths))[..];
         let mut start = 0;
-        for n in lengths.filter(|&n| n > 0) {
-            let rows = start..start + n;
-            scores.resize(n * n, 0.0);
+        for n in lengths.iter().map(|&n| n as usize) {
+            let stride = n.next_multiple_of(ALIGN);
+            let keys = sized(&mut trace.columns, width * stride);
             for head in 0..self.heads {
-                self.attend(&qkv[rows.start * 3 * d..rows.end * 3 * d], n, head, &mut scores);
-                let values = self.view(qkv, &rows, 2, head);
-                let out = &mut mixed[rows.start * d..rows.end * d];
-                let out = MatrixMut::columns(out, d, head * self.width(), self.width());
-                matmul(out, Write::Replace, 1.0, Matrix::new(&scores, n, n), values);
+                let (scores, rest) = std::mem::take(&mut shares).split_at_mut(n * stride);
+                shares = rest;
+                transpose(&qkv[self.offset(start, 1, head)..], 3 * d, n, width, keys, stride);
+                let [q, _, v] = self.views(qkv, start, n, head);
+                let out = &mut mixed[start * d + head * width..];
+                for block in blocks(n) {
+                    // Scores up to a whole vector, of which those to be seen are kept.
+                    let columns = block.end.next_multiple_of(ALIGN);
+                    let keys = Matrix::strided(keys, width, columns, stride);
+                    let part = &mut scores[block.start * stride..block.end * stride];
+                    let part_rows = MatrixMut::strided(part, block.len(), columns, stride);
+                    matmul(part_rows, Write::Replace, self.scale(), q.rows(&block), keys);
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for (t, row) in block.clone().zip(part.chunks_exact_mut(stride)) {
+                                let (seen, unseen) = row[..block.end].split_at_mut(t + 1);
+                                softmax(seen);
+                                unseen.fill(0.0);
+                            }
+                        },
+                    );
+                    let part = Matrix::strided(part, block.len(), block.end, stride);
+                    let out = MatrixMut::strided(&mut out[block.start * d..], block.len(), width, d);
+                    matmul(out, Write::Replace, 1.0, part, v.rows(&(0..block.end)));
+                }
             }
             start += n;
         }
-        for row in y.chunks_exact_mut(d) {
-            row.copy_from_slice(self.out_bias);
-        }
         let weight = Matrix::new(self.out, d, d);
-        matmul(MatrixMut::new(y, rows, d), Write::Add, 1.0, Matrix::new(mixed, rows, d), weight);
+        matmul(MatrixMut::new(y, rows, d), Write::Replace, 1.0, Matrix::new(mixed, rows, d), weight);
+        add_bias(y, self.out_bias);
         dropout.add_to(x, first_row * d, y);
     }
 
@@ -154,100 +194,123 @@ impl<'a> SelfAttention<'a> {
         y
     }
 
-    /// The gradient: `dx` is written, that of the parameters is added.
+    /// The matrices that the backward pass needs the other way round.
+    pub(crate) fn transpose(&self, transposed: &mut Transposed) {
+        let d = self.dim;
+        transpose(self.qkv, 3 * d, d, 3 * d, sized(&mut transposed.qkv, 3 * d * d), d);
+        transpose(self.out, d, d, d, sized(&mut transposed.out, d * d), d);
+    }
+
+    /// The gradient: `grad` comes in as that of `y` and leaves as that of `x`; that of the parameters is added.
+    #[expect(clippy::too_many_arguments, reason = "the pass and its buffers, which live in different places")]
     pub(crate) fn backward(
         &self,
-        pass: Pass<'_>,
-        lengths: impl Iterator<Item = usize>,
-        grad: &[f32],
-        dx: &mut [f32],
+        x: &[f32],
+        lengths: &[u32],
+        first_row: usize,
+        dropout: Dropout,
+        trace: &Trace,
+        transposed: &Transposed,
+        scratch: &mut Scratch,
+        grad: &mut [f32],
         dparameters: &mut [f32],
     ) {
-        let Pass { x, qkv, mixed, first_row, dropout } = pass;
-        let d = self.dim;
+        let (d, width) = (self.dim, self.width());
         let rows = x.len() / d;
         let [dgain, dbias, dqkv_weight, dqkv_bias, dout_weight, dout_bias] = split_mut(dparameters, sizes(d));
         // Through the output projection.
-        let mut dout = grad.to_vec();
-        dropout.apply(first_row * d, &mut dout);
-        add_columns(&dout, dout_bias);
-        let (dout, mixed) = (Matrix::new(&dout, rows, d), Matrix::new(mixed, rows, d));
+        let dout = sized(&mut scratch.dout, rows * d);
+        dout.copy_from_slice(grad);
+        dropout.apply(first_row * d, dout);
+        add_columns(dout, dout_bias);
+        let dout = Matrix::new(dout, rows, d);
+        let mixed = Matrix::new(&trace.mixed[..rows * d], rows, d);
         matmul(MatrixMut::new(dout_weight, d, d), Write::Add, 1.0, mixed.t(), dout);
-        let mut dmixed = vec![0.0; rows * d];
-        let weight = Matrix::new(self.out, d, d);
-        matmul(MatrixMut::new(&mut dmixed, rows, d), Write::Replace, 1.0, dout, weight.t());
+        let dmixed = sized(&mut scratch.dmixed, rows * d);
+        let weight = Matrix::new(&transposed.out, d, d);
+        matmul(MatrixMut::new(dmixed, rows, d), Write::Replace, 1.0, dout, weight);
         // Through attention, sequence by sequence.
-        let mut dqkv = vec![0.0; rows * 3 * d];
-        let (mut scores, mut dscores) = (Vec::new(), Vec::new());
+        let qkv = &trace.qkv[..rows * 3 * d];
+        let dqkv = sized(&mut scratch.dqkv, rows * 3 * d);
+        let mut shares = &trace.shares[..];
         let mut start = 0;
-        for n in lengths.filter(|&n| n > 0) {
-            scores.resize(n * n, 0.0);
-            dscores.resize(n * n, 0.0);
-            let rows = start..start + n;
+        for n in lengths.iter().map(|&n| n as usize) {
+            let stride = n.next_multiple_of(ALIGN);
+            let values = sized(&mut scratch.columns, width * stride);
+            let dshares = sized(&mut scratch.dshares, n * stride);
             for head in 0..self.heads {
-                self.attend(&qkv[rows.start * 3 * d..rows.end * 3 * d], n, head, &mut scores);
-                let [q, k, v] = [0, 1, 2].map(|part| self.view(qkv, &rows, part, head));
-                let dout = &dmixed[rows.start * d..rows.end * d];
-                let dout = Matrix::columns(dout, d, head * self.width(), self.width());
-                matmul(MatrixMut::new(&mut dscores, n, n), Write::Replace, 1.0, dout, v.t());
-                simd(
-                    #[inline(always)]
-                    || {
-                        for (p, dp) in scores.chunks_exact(n).zip(dscores.chunks_exact_mut(n)) {
-                            let mean = dot(p, dp);
-                            for (dp, &p) in dp.iter_mut().zip(p) {
-                                *dp = p * (*dp - mean);
-                            }
-                        }
-                    },
-                );
-                let (p, ds) = (Matrix::new(&scores, n, n), Matrix::new(&dscores, n, n));
-                let dqkv = &mut dqkv[rows.start * 3 * d..rows.end * 3 * d];
-                let mut write = |part: usize, scale, a, b| {
-                    let columns =
-                        MatrixMut::columns(dqkv, 3 * d, part * d + head * self.width(), self.width());
-                    matmul(columns, Write::Replace, scale, a, b);
+                let (shares_of_head, rest) = shares.split_at(n * stride);
+                shares = rest;
+                transpose(&qkv[self.offset(start, 2, head)..], 3 * d, n, width, values, stride);
+                let [q, k, _] = self.views(qkv, start, n, head);
+                let dout = Matrix::strided(&dmixed[start * d + head * width..], n, width, d);
+                let mut write = |part: usize, rows: &Range<usize>, scale, a: Matrix<'_>, b: Matrix<'_>| {
+                    let first = self.offset(start + rows.start, part, head);
+                    let out = MatrixMut::strided(&mut dqkv[first..], rows.len(), width, 3 * d);
+                    matmul(out, Write::Replace, scale, a, b);
                 };
-                write(0, self.scale(), ds, k);
-                write(1, self.scale(), ds.t(), q);
-                write(2, 1.0, p.t(), dout);
+                for block in blocks(n) {
+                    let columns = block.end.next_multiple_of(ALIGN);
+                    let values = Matrix::strided(values, width, columns, stride);
+                    let part = block.start * stride..block.end * stride;
+                    let (p, dp) = (&shares_of_head[part.clone()], &mut dshares[part]);
+                    let out = MatrixMut::strided(dp, block.len(), columns, stride);
+                    matmul(out, Write::Replace, 1.0, dout.rows(&block), values);
+                    simd(
+                        #[inline(always)]
+                        || {
+                            let rows = p.chunks_exact(stride).zip(dp.chunks_exact_mut(stride));
+                            for (t, (p, dp)) in block.clone().zip(rows) {
+                                let (seen, unseen) = dp[..block.end].split_at_mut(t + 1);
+                                let mean = dot(&p[..t + 1], seen);
+                                for (dp, &p) in seen.iter_mut().zip(p) {
+                                    *dp = p * (*dp - mean);
+                                }
+                                unseen.fill(0.0);
+                            }
+                        },
+                    );
+                    let ds = Matrix::strided(dp, block.len(), block.end, stride);
+                    write(0, &block, self.scale(), ds, k.rows(&(0..block.end)));
+                }
+                // A key and a value are read from their own position on.
+                for block in blocks(n) {
+                    let (from, first) = (block.start..n, block.start * stride + block.start);
+                    let part = |shares| Matrix::strided(shares, from.len(), block.len(), stride).t();
+                    write(1, &block, self.scale(), part(&dshares[first..]), q.rows(&from));
+                    write(2, &block, 1.0, part(&shares_of_head[first..]), dout.rows(&from));
+                }
             }
             start += n;
         }
         // Through the input projection and the norm.
-        let mut normal = vec![0.0; rows * d];
-        layer_norm(x, self.gain, self.bias, &mut normal);
-        add_columns(&dqkv, dqkv_bias);
-        let (normal, dqkv) = (Matrix::new(&normal, rows, d), Matrix::new(&dqkv, rows, 3 * d));
+        add_columns(dqkv, dqkv_bias);
+        let (normal, dqkv) =
+            (Matrix::new(&trace.normal[..rows * d], rows, d), Matrix::new(dqkv, rows, 3 * d));
         matmul(MatrixMut::new(dqkv_weight, d, 3 * d), Write::Add, 1.0, normal.t(), dqkv);
-        let mut dnormal = dmixed;
-        let weight = Matrix::new(self.qkv, d, 3 * d);
-        matmul(MatrixMut::new(&mut dnormal, rows, d), Write::Replace, 1.0, dqkv, weight.t());
-        dx.copy_from_slice(grad);
-        layer_norm_backward(x, self.gain, &dnormal, dx, dgain, dbias);
+        let dnormal = dmixed;
+        let weight = Matrix::new(&transposed.qkv, 3 * d, d);
+        matmul(MatrixMut::new(dnormal, rows, d), Write::Replace, 1.0, dqkv, weight);
+        layer_norm_backward(x, self.gain, dnormal, grad, dgain, dbias);
     }
 
-    /// `scores = softmax(Q Kᵀ / √d_h)` of one head of one sequence: n × n, zero above the diagonal.
-    fn attend(&self, qkv: &[f32], n: usize, head: usize, scores: &mut [f32]) {
-        let [q, k] = [0, 1].map(|part| self.view(qkv, &(0..n), part, head));
-        matmul(MatrixMut::new(scores, n, n), Write::Replace, self.scale(), q, k.t());
-        simd(
-            #[inline(always)]
-            || {
-                for (t, row) in scores.chunks_exact_mut(n).enumerate() {
-                    let (seen, unseen) = row.split_at_mut(t + 1);
-                    softmax(seen);
-                    unseen.fill(0.0);
-                }
-            },
-        );
+    /// Numbers that [`Trace::shares`] holds.
+    fn shares(&self, lengths: &[u32]) -> usize {
+        let of = |&n: &u32| n as usize * (n as usize).next_multiple_of(ALIGN);
+        self.heads * lengths.iter().map(of).sum::<usize>()
     }
 
-    /// One head's queries (`part` 0), keys (1) or values (2) of some rows.
-    fn view<'m>(&self, qkv: &'m [f32], rows: &Range<usize>, part: usize, head: usize) -> Matrix<'m> {
-        let stride = 3 * self.dim;
-        let qkv = &qkv[rows.start * stride..rows.end * stride];
-        Matrix::columns(qkv, stride, part * self.dim + head * self.width(), self.width())
+    /// Where one head's query (`part` 0), key (1) or value (2) of a row begins.
+    fn offset(&self, row: usize, part: usize, head: usize) -> usize {
+        (row * 3 + part) * self.dim + head * self.width()
+    }
+
+    /// One head's queries, keys and values of `n` rows from `start` on.
+    fn views<'m>(&self, qkv: &'m [f32], start: usize, n: usize, head: usize) -> [Matrix<'m>; 3] {
+        let view = |part: usize| {
+            Matrix::strided(&qkv[self.offset(start, part, head)..], n, self.width(), 3 * self.dim)
+        };
+        [0, 1, 2].map(view)
     }
 
     fn width(&self) -> usize {
@@ -257,6 +320,10 @@ impl<'a> SelfAttention<'a> {
     fn scale(&self) -> f32 {
         1.0 / (self.width() as f32).sqrt()
     }
+}
+
+fn blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(n))
 }
 
 #[inline(always)]
@@ -269,6 +336,20 @@ fn softmax(row: &mut [f32]) {
     for value in row.iter_mut() {
         *value *= scale;
     }
+}
+
+/// Adds `bias` to every row of `x`.
+pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
+    simd(
+        #[inline(always)]
+        || {
+            for row in x.chunks_exact_mut(bias.len()) {
+                for (value, &bias) in row.iter_mut().zip(bias) {
+                    *value += bias;
+                }
+            }
+        },
+    );
 }
 
 /// Adds every row of `x` to `sums`.

@@ -93,11 +93,16 @@ impl Bags {
 
     /// Bags `first..` of `x` (inputs × d) into `out` (bags × d).
     pub(crate) fn apply(&self, x: &[f32], d: usize, first: usize, out: &mut [f32]) {
+        out.fill(0.0);
+        self.add_to(x, d, first, out);
+    }
+
+    /// Bags `first..` of `x` (inputs × d), added to `out` (bags × d).
+    pub(crate) fn add_to(&self, x: &[f32], d: usize, first: usize, out: &mut [f32]) {
         simd(
             #[inline(always)]
             || {
                 for (out, ends) in out.chunks_exact_mut(d).zip(self.offsets[first..].windows(2)) {
-                    out.fill(0.0);
                     let entries = ends[0] as usize..ends[1] as usize;
                     for (&row, &weight) in self.rows[entries.clone()].iter().zip(&self.weights[entries]) {
                         let x = &x[row as usize * d..][..d];

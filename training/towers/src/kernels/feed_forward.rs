@@ -2,12 +2,13 @@
 //! tower's MLP.
 
 use super::{
-    attention::add_columns,
+    attention::{add_bias, add_columns},
     dropout::Dropout,
-    math::{gelu, gelu_and_slope},
+    math::gelu_and_slope,
     matmul::{Matrix, MatrixMut, Write, matmul},
     norm::{layer_norm, layer_norm_backward},
-    simd,
+    simd, sized,
+    transpose::transpose,
 };
 use crate::parameters::{Init, Spec, split, split_mut};
 
@@ -23,15 +24,29 @@ pub(crate) struct FeedForward<'a> {
     down_bias: &'a [f32],
 }
 
-/// A forward pass, as the backward pass sees it.
-pub(crate) struct Pass<'a> {
-    /// The input: rows × dim.
-    pub(crate) x: &'a [f32],
-    /// `norm(x) W_1 + b_1`: rows × hidden.
-    pub(crate) inner: &'a [f32],
-    /// The number of the first row in the batch.
-    pub(crate) first_row: usize,
-    pub(crate) dropout: Dropout,
+/// What the backward pass reads of the forward pass. The buffers are used again and again.
+#[derive(Default)]
+pub(crate) struct Trace {
+    /// `norm(x)`: rows × dim.
+    normal: Vec<f32>,
+    /// `drop(GELU(norm(x) W_1 + b_1))`: rows × hidden.
+    active: Vec<f32>,
+    /// Its slope: rows × hidden.
+    slope: Vec<f32>,
+}
+
+/// The matrices transposed, for the backward pass.
+#[derive(Default)]
+pub(crate) struct Transposed {
+    up: Vec<f32>,
+    down: Vec<f32>,
+}
+
+/// Buffers of the backward pass, used again and again.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    dout: Vec<f32>,
+    dinner: Vec<f32>,
 }
 
 fn sizes(dim: usize, hidden: usize) -> [usize; 6] {
@@ -53,95 +68,107 @@ impl<'a> FeedForward<'a> {
         ]
     }
 
-    /// How many parameters there are.
-    pub(crate) fn size(dim: usize, hidden: usize) -> usize {
-        sizes(dim, hidden).iter().sum()
-    }
-
     pub(crate) fn new(parameters: &'a [f32], dim: usize, hidden: usize) -> Self {
         let [gain, bias, up, up_bias, down, down_bias] = split(parameters, sizes(dim, hidden));
         Self { dim, hidden, gain, bias, up, up_bias, down, down_bias }
     }
 
-    /// `x` and `y`: rows × dim. `inner` (rows × hidden) receives `norm(x) W_1 + b_1`, which the backward
-    /// pass needs. Row r has the number `first_row + r` in the batch, which dropout counts by.
+    /// `x` and `y`: rows × dim. Row r has the number `first_row + r` in the batch, which dropout counts by.
     pub(crate) fn forward(
         &self,
         x: &[f32],
         first_row: usize,
         dropout: Dropout,
-        inner: &mut [f32],
+        trace: &mut Trace,
         y: &mut [f32],
     ) {
         let (d, h) = (self.dim, self.hidden);
         let rows = x.len() / d;
-        layer_norm(x, self.gain, self.bias, y);
-        for row in inner.chunks_exact_mut(h) {
-            row.copy_from_slice(self.up_bias);
-        }
+        let normal = sized(&mut trace.normal, rows * d);
+        layer_norm(x, self.gain, self.bias, normal);
+        let active = sized(&mut trace.active, rows * h);
         let weight = Matrix::new(self.up, d, h);
-        matmul(MatrixMut::new(inner, rows, h), Write::Add, 1.0, Matrix::new(y, rows, d), weight);
-        let mut active = vec![0.0; inner.len()];
-        self.activate(inner, first_row, dropout, &mut active);
-        for row in y.chunks_exact_mut(d) {
-            row.copy_from_slice(self.down_bias);
-        }
+        matmul(MatrixMut::new(active, rows, h), Write::Replace, 1.0, Matrix::new(normal, rows, d), weight);
+        self.activate(first_row * h, dropout.layer(INNER), active, sized(&mut trace.slope, rows * h));
         let weight = Matrix::new(self.down, h, d);
-        matmul(MatrixMut::new(y, rows, d), Write::Add, 1.0, Matrix::new(&active, rows, h), weight);
+        matmul(MatrixMut::new(y, rows, d), Write::Replace, 1.0, Matrix::new(active, rows, h), weight);
+        add_bias(y, self.down_bias);
         dropout.add_to(x, first_row * d, y);
     }
 
-    /// `active = drop(GELU(inner))`.
-    fn activate(&self, inner: &[f32], first_row: usize, dropout: Dropout, active: &mut [f32]) {
-        simd(
-            #[inline(always)]
-            || {
-                for (active, &inner) in active.iter_mut().zip(inner) {
-                    *active = gelu(inner);
-                }
-            },
-        );
-        dropout.layer(INNER).apply(first_row * self.hidden, active);
-    }
-
-    /// The gradient: `dx` is written, that of the parameters is added.
-    pub(crate) fn backward(&self, pass: Pass<'_>, grad: &[f32], dx: &mut [f32], dparameters: &mut [f32]) {
-        let Pass { x, inner, first_row, dropout } = pass;
-        let (d, h) = (self.dim, self.hidden);
-        let rows = x.len() / d;
-        let [dgain, dbias, dup, dup_bias, ddown, ddown_bias] = split_mut(dparameters, sizes(d, h));
-        let mut dout = grad.to_vec();
-        dropout.apply(first_row * d, &mut dout);
-        add_columns(&dout, ddown_bias);
-        let mut dinner = vec![0.0; rows * h];
-        {
-            let dout = Matrix::new(&dout, rows, d);
-            let weight = Matrix::new(self.down, h, d);
-            matmul(MatrixMut::new(&mut dinner, rows, h), Write::Replace, 1.0, dout, weight.t());
-            dropout.layer(INNER).apply(first_row * h, &mut dinner);
-            let mut active = vec![0.0; rows * h];
+    /// `active = drop(GELU(active + b_1))`, and its slope; the first element has the place `first`.
+    fn activate(&self, first: usize, dropout: Dropout, active: &mut [f32], slope: &mut [f32]) {
+        let run = |active: &mut [f32], slope: &mut [f32], place: usize, keeps_all: bool| {
             simd(
                 #[inline(always)]
                 || {
-                    for ((active, dinner), &inner) in active.iter_mut().zip(&mut dinner).zip(inner) {
-                        let (value, slope) = gelu_and_slope(inner);
-                        *active = value;
-                        *dinner *= slope;
+                    let elements = active.iter_mut().zip(slope).zip(self.up_bias);
+                    for (place, ((active, slope), &bias)) in (place as u32..).zip(elements) {
+                        let factor = if keeps_all { 1.0 } else { dropout.factor(place) };
+                        let (value, change) = gelu_and_slope(*active + bias);
+                        *active = value * factor;
+                        *slope = change * factor;
                     }
                 },
             );
-            dropout.layer(INNER).apply(first_row * h, &mut active);
-            matmul(MatrixMut::new(ddown, h, d), Write::Add, 1.0, Matrix::new(&active, rows, h).t(), dout);
+        };
+        let keeps_all = dropout.is_none();
+        let rows = active.chunks_exact_mut(self.hidden).zip(slope.chunks_exact_mut(self.hidden));
+        for (row, (active, slope)) in rows.enumerate() {
+            run(active, slope, first + row * self.hidden, keeps_all);
         }
-        add_columns(&dinner, dup_bias);
-        let mut normal = dout;
-        layer_norm(x, self.gain, self.bias, &mut normal);
-        let dinner = Matrix::new(&dinner, rows, h);
-        matmul(MatrixMut::new(dup, d, h), Write::Add, 1.0, Matrix::new(&normal, rows, d).t(), dinner);
-        let mut dnormal = normal;
-        let weight = Matrix::new(self.up, d, h);
-        matmul(MatrixMut::new(&mut dnormal, rows, d), Write::Replace, 1.0, dinner, weight.t());
-        dx.copy_from_slice(grad);
-        layer_norm_backward(x, self.gain, &dnormal, dx, dgain, dbias);
+    }
+
+    /// The matrices that the backward pass needs the other way round.
+    pub(crate) fn transpose(&self, transposed: &mut Transposed) {
+        let (d, h) = (self.dim, self.hidden);
+        transpose(self.up, h, d, h, sized(&mut transposed.up, h * d), d);
+        transpose(self.down, d, h, d, sized(&mut transposed.down, d * h), h);
+    }
+
+    /// The gradient: `grad` comes in as that of `y` and leaves as that of `x`; that of the parameters is added.
+    #[expect(clippy::too_many_arguments, reason = "the pass and its buffers, which live in different places")]
+    pub(crate) fn backward(
+        &self,
+        x: &[f32],
+        first_row: usize,
+        dropout: Dropout,
+        trace: &Trace,
+        transposed: &Transposed,
+        scratch: &mut Scratch,
+        grad: &mut [f32],
+        dparameters: &mut [f32],
+    ) {
+        let (d, h) = (self.dim, self.hidden);
+        let rows = x.len() / d;
+        let [dgain, dbias, dup, dup_bias, ddown, ddown_bias] = split_mut(dparameters, sizes(d, h));
+        let (active, slope) = (&trace.active[..rows * h], &trace.slope[..rows * h]);
+        let buffer = sized(&mut scratch.dout, rows * d);
+        buffer.copy_from_slice(grad);
+        dropout.apply(first_row * d, buffer);
+        add_columns(buffer, ddown_bias);
+        let dout = Matrix::new(buffer, rows, d);
+        let dinner = sized(&mut scratch.dinner, rows * h);
+        let weight = Matrix::new(&transposed.down, d, h);
+        matmul(MatrixMut::new(dinner, rows, h), Write::Replace, 1.0, dout, weight);
+        matmul(MatrixMut::new(ddown, h, d), Write::Add, 1.0, Matrix::new(active, rows, h).t(), dout);
+        simd(
+            #[inline(always)]
+            || {
+                for (dinner, slope) in dinner.chunks_exact_mut(h).zip(slope.chunks_exact(h)) {
+                    for ((dinner, &slope), sum) in dinner.iter_mut().zip(slope).zip(&mut *dup_bias) {
+                        *dinner *= slope;
+                        *sum += *dinner;
+                    }
+                }
+            },
+        );
+        let normal = Matrix::new(&trace.normal[..rows * d], rows, d);
+        let dinner = Matrix::new(dinner, rows, h);
+        matmul(MatrixMut::new(dup, d, h), Write::Add, 1.0, normal.t(), dinner);
+        let dnormal = buffer;
+        let weight = Matrix::new(&transposed.up, h, d);
+        matmul(MatrixMut::new(dnormal, rows, d), Write::Replace, 1.0, dinner, weight);
+        layer_norm_backward(x, self.gain, dnormal, grad, dgain, dbias);
     }
 }

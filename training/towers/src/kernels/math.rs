@@ -101,13 +101,7 @@ const SQRT_8_OVER_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts:
 const CUBIC: f32 = 0.044_715;
 
 /// `GELU(x) = x · σ(√(8/π) · (x + 0.044715 x³))`, the usual approximation (Hendrycks & Gimpel 2016,
-/// arXiv:1606.08415).
-#[inline(always)]
-pub(crate) fn gelu(x: f32) -> f32 {
-    x * sigmoid(SQRT_8_OVER_PI * (CUBIC * x * x).mul_add(x, x))
-}
-
-/// GELU and its derivative.
+/// arXiv:1606.08415), and its derivative.
 #[inline(always)]
 pub(crate) fn gelu_and_slope(x: f32) -> (f32, f32) {
     let s = sigmoid(SQRT_8_OVER_PI * (CUBIC * x * x).mul_add(x, x));
@@ -144,11 +138,11 @@ mod tests {
     #[test]
     fn gelu_has_its_known_values_and_its_slope_is_its_difference_quotient() {
         // tanh form: gelu(1) = 0.841192, gelu(-1) = -0.158808.
+        let gelu = |x| gelu_and_slope(x).0;
         assert!((gelu(1.0) - 0.841_192).abs() < 1e-5 && (gelu(-1.0) + 0.158_808).abs() < 1e-5);
         for step in -60..=60 {
             let x = step as f32 / 10.0;
-            let (value, slope) = gelu_and_slope(x);
-            assert_eq!(value, gelu(x));
+            let slope = gelu_and_slope(x).1;
             let quotient = (gelu(x + 1e-2) - gelu(x - 1e-2)) / 2e-2;
             assert!((slope - quotient).abs() < 1e-3, "{x}: {slope} ≠ {quotient}");
         }

@@ -46,24 +46,38 @@ pub(crate) fn layer_norm_backward(
     simd(
         #[inline(always)]
         || {
-            let mut scaled = vec![0f32; d];
-            let mut normal = vec![0f32; d];
             for ((x, grad), dx) in x.chunks_exact(d).zip(grad.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
                 let (mean, scale) = moments(x);
-                for i in 0..d {
-                    normal[i] = (x[i] - mean) * scale;
-                    scaled[i] = grad[i] * gain[i];
-                    dgain[i] = grad[i].mul_add(normal[i], dgain[i]);
-                    dbias[i] += grad[i];
-                }
-                let along_ones = sum(&scaled) / d as f32;
-                let along_x = dot(&scaled, &normal) / d as f32;
-                for i in 0..d {
-                    dx[i] += scale * (scaled[i] - along_ones - normal[i] * along_x);
+                let along_ones = dot(grad, gain) / d as f32;
+                // With n = (x − mean) · scale: Σ g · gain · n.
+                let along_x = sum3(grad, gain, x, mean) * scale / d as f32;
+                let columns = x.iter().zip(grad).zip(gain).zip(&mut *dgain).zip(&mut *dbias).zip(dx);
+                for (((((&x, &grad), &gain), dgain), dbias), dx) in columns {
+                    let normal = (x - mean) * scale;
+                    *dgain = grad.mul_add(normal, *dgain);
+                    *dbias += grad;
+                    *dx += scale * (grad * gain - along_ones - normal * along_x);
                 }
             }
         },
     );
+}
+
+/// `Σ a · b · (c − mean)`.
+#[inline(always)]
+fn sum3(a: &[f32], b: &[f32], c: &[f32], mean: f32) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0f32; LANES];
+    let blocks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
+    for ((a, b), c) in blocks {
+        for lane in 0..LANES {
+            lanes[lane] = (a[lane] * b[lane]).mul_add(c[lane] - mean, lanes[lane]);
+        }
+    }
+    for i in a.len() / LANES * LANES..a.len() {
+        lanes[i % LANES] = (a[i] * b[i]).mul_add(c[i] - mean, lanes[i % LANES]);
+    }
+    sum(&lanes)
 }
 
 /// `y = x / |x|`, row by row.

@@ -1,74 +1,209 @@
 //! Softmax over candidates shared by all rows of a batch, without ever holding rows × candidates.
 
 use super::{
-    math::{exp, max, sum},
+    math::{dot, exp, max, sum},
     matmul::{Matrix, MatrixMut, Write, matmul},
-    simd,
+    simd, sized,
+    transpose::transpose,
 };
 
-/// Rows of logits held at a time.
-const TILE: usize = 64;
+/// Columns of scores made at a time: what they read of the candidates stays in the first cache.
+const PANEL: usize = 32;
+/// The most numbers of scores held at a time: half of a second-level cache.
+const TILE_NUMBERS: usize = 128 * 1024;
+/// Exponentials of less than this below their bound may vanish, so the bound must be found row by row.
+const NARROW: f32 = 80.0;
 
-/// What each row is asked: which of the candidates came next.
+/// The candidates of a batch, laid out for the products that the loss makes.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    n: usize,
+    d: usize,
+    /// The vectors in columns, panel by panel: d × [`PANEL`] each.
+    panels: Vec<f32>,
+    /// Per candidate, what is added to its score where it is not the target: −ln of its chance to be there.
+    corrections: Vec<f32>,
+    /// The least and the largest correction; that of a target is 0.
+    range: (f32, f32),
+    /// Length of the longest vector.
+    longest: f32,
+    inverse_temperature: f32,
+}
+
+/// Rows, and which candidate came next in each.
 pub(crate) struct Cases<'a> {
-    /// Candidates × d.
-    pub(crate) candidates: &'a [f32],
-    /// Added to a candidate's logit where it is not the target: − ln of its chance to be drawn.
-    pub(crate) corrections: &'a [f32],
+    /// Rows × d.
+    pub(crate) x: &'a [f32],
     /// Per row, its target among the candidates.
     pub(crate) targets: &'a [u32],
     /// Per row, its share of the loss; they sum to 1 over the batch.
     pub(crate) shares: &'a [f32],
-    pub(crate) inverse_temperature: f32,
 }
 
-impl Cases<'_> {
-    /// `Σ share · (ln Σ_c exp(s_c) − s_target)` over these rows, where `s = x · candidate / temperature`,
-    /// corrected. The gradient of `x` (rows × d) is written, that of the candidates is added.
-    pub(crate) fn loss(&self, x: &[f32], d: usize, dx: &mut [f32], dcandidates: &mut [f32]) -> f64 {
-        let n = self.corrections.len();
-        let candidates = Matrix::new(self.candidates, n, d);
-        let mut logits = vec![0f32; TILE.min(self.targets.len()) * n];
-        let mut loss = 0.0;
-        let rows = self.targets.chunks(TILE).zip(self.shares.chunks(TILE));
-        for ((x, dx), (targets, shares)) in x.chunks(TILE * d).zip(dx.chunks_mut(TILE * d)).zip(rows) {
-            let m = targets.len();
-            let x = Matrix::new(x, m, d);
-            let logits = &mut logits[..m * n];
-            let scale = self.inverse_temperature;
-            matmul(MatrixMut::new(logits, m, n), Write::Replace, scale, x, candidates.t());
-            for ((row, &target), &share) in logits.chunks_exact_mut(n).zip(targets).zip(shares) {
-                loss += f64::from(share) * self.row(row, target as usize, share);
+/// What was found, in nats.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Loss {
+    /// `Σ share · (ln Σ_c exp(s_c) − s_target)`.
+    pub(crate) value: f64,
+    /// Its derivative by `ln(1 / temperature)`: `Σ x · ∂loss/∂x`.
+    pub(crate) scale: f64,
+}
+
+/// Buffers, used again and again.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    scores: Vec<f32>,
+    weighted: Vec<f32>,
+    factors: Vec<f32>,
+}
+
+impl Candidates {
+    /// Takes the first candidates of `vectors` (at least n × d), n being the number of `corrections`.
+    pub(crate) fn set(&mut self, vectors: &[f32], d: usize, corrections: &[f32], temperature: f32) {
+        let n = corrections.len();
+        self.n = n;
+        self.d = d;
+        self.inverse_temperature = 1.0 / temperature;
+        self.range = corrections.iter().fold((0.0, 0.0), |(low, high), &c| (c.min(low), c.max(high)));
+        self.corrections.clear();
+        self.corrections.extend_from_slice(corrections);
+        self.corrections.resize(n.next_multiple_of(PANEL), 0.0);
+        let panels = sized(&mut self.panels, n.next_multiple_of(PANEL) * d);
+        for (panel, vectors) in panels.chunks_exact_mut(PANEL * d).zip(vectors[..n * d].chunks(PANEL * d)) {
+            let count = vectors.len() / d;
+            if count < PANEL {
+                panel.fill(0.0);
             }
-            let gradient = Matrix::new(logits, m, n);
-            matmul(MatrixMut::new(dx, m, d), Write::Replace, scale, gradient, candidates);
-            matmul(MatrixMut::new(dcandidates, n, d), Write::Add, scale, gradient.t(), x);
+            transpose(vectors, d, count, d, panel, PANEL);
+        }
+        let squares = vectors[..n * d].chunks_exact(d).map(|vector| simd(|| dot(vector, vector)));
+        self.longest = squares.fold(0.0, f32::max).sqrt();
+    }
+
+    /// The loss of some rows. Scores are `s = x · candidate / temperature + correction`, the correction being left out
+    /// for a row's own target: it is there for certain, not by chance (the logQ correction of Yi et al. 2019,
+    /// doi:10.1145/3298689.3346996, without the bias that correcting the positive brings).
+    ///
+    /// The gradient of `x` is written to `dx`, that of the candidates (n × d) is added. `vectors`: as [set](Self::set).
+    pub(crate) fn loss(
+        &self,
+        vectors: &[f32],
+        cases: &Cases<'_>,
+        scratch: &mut Scratch,
+        dx: &mut [f32],
+        dcandidates: &mut [f32],
+    ) -> Loss {
+        let d = self.d;
+        let stride = self.stride();
+        let most = (TILE_NUMBERS / stride).clamp(12, 96) / 12 * 12;
+        let mut loss = Loss::default();
+        // Tiles of about equal size, in whole blocks of registers.
+        let rows = cases.targets.len();
+        let tile = rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(6).max(1);
+        let parts = cases.targets.chunks(tile).zip(cases.shares.chunks(tile));
+        for ((x, dx), (targets, shares)) in cases.x.chunks(tile * d).zip(dx.chunks_mut(tile * d)).zip(parts) {
+            let cases = Cases { x, targets, shares };
+            loss.value += self.tile(vectors, &cases, scratch, dx, dcandidates);
+            simd(
+                #[inline(always)]
+                || {
+                    let rows = x.chunks_exact(d).zip(dx.chunks_exact(d));
+                    loss.scale += rows.map(|(x, dx)| f64::from(dot(x, dx))).sum::<f64>();
+                },
+            );
         }
         loss
     }
 
-    /// The loss of one row; its logits become their gradient, times `share`.
-    fn row(&self, row: &mut [f32], target: usize, share: f32) -> f64 {
-        simd(
-            #[inline(always)]
-            || {
-                let positive = row[target];
-                for (logit, &correction) in row.iter_mut().zip(self.corrections) {
-                    *logit += correction;
-                }
-                row[target] = positive;
-                let top = max(row);
-                for logit in row.iter_mut() {
-                    *logit = exp(*logit - top);
-                }
-                let total = sum(row);
-                let scale = share / total;
-                for value in row.iter_mut() {
-                    *value *= scale;
-                }
-                row[target] -= share;
-                f64::from(total.ln() + (top - positive))
-            },
-        )
+    /// Rows of scores begin so far apart: an odd number of cache lines, so that columns do not fall onto each other.
+    fn stride(&self) -> usize {
+        self.n.next_multiple_of(PANEL) + 16
+    }
+
+    fn tile(
+        &self,
+        vectors: &[f32],
+        cases: &Cases<'_>,
+        scratch: &mut Scratch,
+        dx: &mut [f32],
+        dcandidates: &mut [f32],
+    ) -> f64 {
+        let Cases { x, targets, shares } = *cases;
+        let (n, d, stride, rows) = (self.n, self.d, self.stride(), targets.len());
+        let scale = self.inverse_temperature;
+        let scores = sized(&mut scratch.scores, rows * stride);
+        let x_view = Matrix::new(x, rows, d);
+        let longest = x.chunks_exact(d).map(|x| simd(|| dot(x, x))).fold(0.0, f32::max).sqrt();
+        let (low, high) = self.range;
+        let reach = scale * longest * self.longest;
+        // Where no score can lie far below the bound of all, that bound will do for every row.
+        let common = (2.0 * reach + high - low <= NARROW).then_some(reach + high);
+        for (number, panel) in
+            self.panels[..n.next_multiple_of(PANEL) * d].chunks_exact(PANEL * d).enumerate()
+        {
+            let first = number * PANEL;
+            let out = &mut scores[first..];
+            let end = (rows - 1) * stride + PANEL;
+            matmul(
+                MatrixMut::strided(&mut out[..end], rows, PANEL, stride),
+                Write::Replace,
+                1.0,
+                x_view,
+                Matrix::new(panel, d, PANEL),
+            );
+            let corrections = &self.corrections[first..first + PANEL];
+            simd(
+                #[inline(always)]
+                || {
+                    for row in out[..end].chunks_mut(stride) {
+                        for (score, &correction) in row[..PANEL].iter_mut().zip(corrections) {
+                            *score = match common {
+                                Some(bound) => exp(score.mul_add(scale, correction - bound)),
+                                None => score.mul_add(scale, correction),
+                            };
+                        }
+                    }
+                },
+            );
+        }
+        // Each row's exponentials, less their sum at its target, are its gradient times that sum.
+        let weighted = sized(&mut scratch.weighted, rows * d);
+        let factors = sized(&mut scratch.factors, rows);
+        let mut loss = 0.0;
+        for (row, (&target, &share)) in targets.iter().zip(shares).enumerate() {
+            let target = target as usize;
+            let factor = &mut factors[row];
+            let (x, weighted) = (&x[row * d..][..d], &mut weighted[row * d..][..d]);
+            let scores = &mut scores[row * stride..][..n];
+            simd(
+                #[inline(always)]
+                || {
+                    let positive = dot(x, &vectors[target * d..][..d]) * scale;
+                    let bound = common.unwrap_or_else(|| {
+                        scores[target] = positive;
+                        let top = max(scores);
+                        scores.iter_mut().for_each(|score| *score = exp(*score - top));
+                        top
+                    });
+                    scores[target] = exp(positive - bound);
+                    let total = sum(scores);
+                    scores[target] -= total;
+                    *factor = share * scale / total;
+                    for (weighted, &x) in weighted.iter_mut().zip(x) {
+                        *weighted = x * *factor;
+                    }
+                    loss += f64::from(share) * f64::from(total.ln() + (bound - positive));
+                },
+            );
+        }
+        let scores = Matrix::strided(scores, rows, n, stride);
+        let vectors = Matrix::new(&vectors[..n * d], n, d);
+        matmul(MatrixMut::new(dx, rows, d), Write::Replace, 1.0, scores, vectors);
+        let weighted = Matrix::new(weighted, rows, d);
+        matmul(MatrixMut::new(dcandidates, n, d), Write::Add, 1.0, scores.t(), weighted);
+        for (dx, &factor) in dx.chunks_exact_mut(d).zip(&*factors) {
+            dx.iter_mut().for_each(|dx| *dx *= factor);
+        }
+        loss
     }
 }

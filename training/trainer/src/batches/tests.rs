@@ -13,10 +13,12 @@ fn a_case_asks_with_the_features_that_serving_would_have() {
     let config = TrainConfig { length: 60, ..TrainConfig::default() };
     let visitors: Vec<_> = data.visitors().map(|range| range.start as u32..range.end as u32).collect();
     let windows = windows::epoch(&visitors, config.length, true, 1, 1);
-    let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), data.item_counts());
+    let counts = data.item_counts();
+    let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), counts, counts);
     let mut cases = 0;
     for window in &windows {
-        let Prepared { batch, .. } = batcher.prepare(std::slice::from_ref(window), 1);
+        let Prepared { batch, .. } = batcher.prepare(std::slice::from_ref(window), 1).unwrap();
+        let batch = batch.parts();
         let targets =
             data.sequences().interactions()[window.start as usize..window.targets_end as usize].iter();
         assert_eq!(batch.cases.len(), targets.len(), "every interaction is asked for");
@@ -44,13 +46,14 @@ fn a_case_asks_with_the_features_that_serving_would_have() {
 fn candidates_are_targets_and_negatives_corrected_for_their_chance() {
     let events = events(200, 3000);
     let data = data(&events, 3000);
-    let negatives = crate::Negatives { uniform: 100, all_up_to: 10 };
+    let negatives = crate::Negatives { uniform: 100, all_up_to: 10, ..Default::default() };
     let config = TrainConfig { negatives, ..TrainConfig::default() };
     let counts = data.item_counts();
     let visitors: Vec<_> = data.visitors().map(|range| range.start as u32..range.end as u32).collect();
     let windows = windows::epoch(&visitors, config.length, true, 1, 1);
-    let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), counts);
-    let Prepared { batch, .. } = batcher.prepare(&windows[..20], 7);
+    let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), counts, counts);
+    let Prepared { batch, .. } = batcher.prepare(&windows[..20], 7).unwrap();
+    let batch = batch.parts();
     let n = batch.corrections.len();
     let candidates = &batcher.items.things[..n];
     assert!(candidates.iter().all(|&item| counts[item as usize] > 0), "what was never met is no negative");
@@ -70,17 +73,18 @@ fn candidates_are_targets_and_negatives_corrected_for_their_chance() {
     }
     // Another draw, other negatives; the same draw, the same.
     let before = candidates.to_vec();
-    batcher.prepare(&windows[..20], 8);
+    batcher.prepare(&windows[..20], 8).unwrap();
     assert_ne!(batcher.items.things[..n.min(batcher.items.things.len())], before);
-    batcher.prepare(&windows[..20], 7);
+    batcher.prepare(&windows[..20], 7).unwrap();
     assert_eq!(batcher.items.things[..n], before);
 
     // Few items: all of them, in every step, and nothing to correct.
     let config =
         TrainConfig { negatives: crate::Negatives { all_up_to: 5000, ..negatives }, ..config.clone() };
-    let Prepared { batch, .. } =
-        Batcher::new(&data, &config, config.shape(true, 0), counts).prepare(&windows[..20], 7);
-    assert_eq!(batch.corrections, vec![0.0; pool as usize]);
+    let Prepared { batch, .. } = Batcher::new(&data, &config, config.shape(true, 0), counts, counts)
+        .prepare(&windows[..20], 7)
+        .unwrap();
+    assert_eq!(batch.parts().corrections, vec![0.0; pool as usize]);
 }
 
 #[test]
@@ -88,13 +92,14 @@ fn what_a_step_reads_does_not_grow_with_the_catalogue() {
     let read = |items: u64| {
         let data = data(&events(100, items), items);
         let config = TrainConfig {
-            negatives: crate::Negatives { uniform: 50, all_up_to: 0 },
+            negatives: crate::Negatives { uniform: 50, all_up_to: 0, ..Default::default() },
             ..TrainConfig::default()
         };
         let visitors: Vec<_> = data.visitors().map(|range| range.start as u32..range.end as u32).collect();
         let windows = windows::epoch(&visitors, config.length, true, 1, 1);
-        let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), data.item_counts());
-        let prepared = batcher.prepare(&windows[..10], 7);
+        let counts = data.item_counts();
+        let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), counts, counts);
+        let prepared = batcher.prepare(&windows[..10], 7).unwrap();
         prepared.item_rows.len()
     };
     // At most a row per entry, target and negative, and one for hidden ids.
@@ -108,10 +113,11 @@ fn a_share_of_the_items_hides_its_id() {
     let config = TrainConfig { id_dropout: 0.3, ..TrainConfig::default() };
     let visitors: Vec<_> = data.visitors().map(|range| range.start as u32..range.end as u32).collect();
     let windows = windows::epoch(&visitors, config.length, true, 1, 1);
-    let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), data.item_counts());
+    let counts = data.item_counts();
+    let mut batcher = Batcher::new(&data, &config, config.shape(true, 0), counts, counts);
     let unknown = data.vocabulary().items() as u32;
-    let Prepared { batch, item_rows, .. } = batcher.prepare(&windows, 1);
+    let Prepared { batch, item_rows, .. } = batcher.prepare(&windows, 1).unwrap();
     assert_eq!(item_rows.iter().filter(|&&row| row == unknown).count(), 1, "they share one row");
-    let hidden = 1.0 - (item_rows.len() - 1) as f64 / batch.items.len() as f64;
+    let hidden = 1.0 - (item_rows.len() - 1) as f64 / batch.parts().items.len() as f64;
     assert!((hidden - 0.3).abs() < 0.05, "{hidden}");
 }

@@ -77,7 +77,7 @@ async fn demo(args: DemoArgs) -> Result<(), Failure> {
     config.towers.seed = args.seed;
     config.ranker.seed = args.seed;
     let published = tokio::task::block_in_place(|| -> anyhow::Result<_> {
-        let published = train(&Dataset::open(&data)?, None, &config, &bundles)?;
+        let published = train(&Dataset::open(&data)?, None, &config, &bundles, Default::default())?;
         bundles.activate(&published.version)?;
         Ok(published)
     })?;

@@ -1,0 +1,219 @@
+//! What one step learns from, and the ways through it that the backward pass takes.
+
+use std::ops::Range;
+
+use crate::{Bags, Pool, TowersConfig, TowersError, sequences::Sequences};
+
+/// The parts of a batch, as they are put together. Histories lie one after the other, without padding.
+#[derive(Debug, Clone)]
+pub struct BatchParts {
+    /// The batch's items, each once: what each reads of the rows that are gathered from the tables.
+    pub items: Bags,
+    /// The shop's own vectors of these items: items × shop_vector, zero where there is none; empty when
+    /// the shape has none.
+    pub shop_vectors: Vec<f32>,
+    /// Entries of each history.
+    pub lengths: Vec<u32>,
+    /// The histories, oldest entry first.
+    pub entries: Vec<Entry>,
+    /// What is asked of them, in the order of their rows.
+    pub cases: Vec<Case>,
+    /// The first items of the batch are candidates in every case, as many as there are numbers here: what
+    /// is added to a candidate's score where it is not the target, −ln of its chance to be drawn.
+    pub corrections: Vec<f32>,
+    /// What a row of the mean-pool encoder sees.
+    pub pool: Pool,
+}
+
+/// One entry of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The item's place in the batch.
+    pub item: u32,
+    /// Number of the event type.
+    pub event_type: u8,
+    /// Bucket of the time to the next entry.
+    pub gap: u8,
+}
+
+/// Which item came next?
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Case {
+    /// Where it is asked: the row among all rows of the batch, where every history has one row for its
+    /// start and then one for each entry.
+    pub row: u32,
+    /// The item's place in the batch.
+    pub target: u32,
+    /// Weight in the loss.
+    pub weight: f32,
+}
+
+/// A batch whose parts fit each other.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub(super) parts: BatchParts,
+    pub(super) sequences: Sequences,
+    /// Lengths of the sequences: a history's, and one.
+    pub(super) lengths: Vec<u32>,
+    /// For each gathered row, the items that read it.
+    pub(super) readers: Bags,
+    /// For each item, the rows of the histories that it is in.
+    pub(super) places: Bags,
+    /// Per case, its target and its share of the loss.
+    pub(super) targets: Vec<u32>,
+    pub(super) shares: Vec<f32>,
+    /// Runs of sequences that are worked on at a time, each with its entries and cases.
+    pub(super) chunks: Vec<Chunk>,
+    /// Runs of chunks whose gradients are summed in one place: a function of the batch alone, so that sums come out
+    /// the same on any number of threads.
+    pub(super) lanes: Vec<Range<usize>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) sequences: Range<usize>,
+    pub(super) rows: Range<usize>,
+    pub(super) entries: Range<usize>,
+    pub(super) cases: Range<usize>,
+}
+
+/// Rows of a chunk, about: what they are made into on the way stays in a second-level cache.
+const CHUNK_ROWS: usize = 256;
+/// The most lanes; also the most threads that help.
+const LANES: usize = 16;
+
+impl Batch {
+    /// Puts a batch together.
+    ///
+    /// # Errors
+    /// When the parts do not fit each other or the shape.
+    pub fn new(parts: BatchParts, config: &TowersConfig) -> Result<Self, TowersError> {
+        parts.check(config).map_err(|rule| TowersError::Input { field: "batch".into(), rule })?;
+        let lengths: Vec<u32> = parts.lengths.iter().map(|length| length + 1).collect();
+        let sequences = Sequences::from_lengths(lengths.iter().map(|&length| length as usize));
+        let mut rows = Bags::new(parts.items.len());
+        let mut entries = parts.entries.iter();
+        for &length in &parts.lengths {
+            rows.close();
+            for entry in entries.by_ref().take(length as usize) {
+                rows.add(entry.item, item_scale(config));
+                rows.close();
+            }
+        }
+        let total: f64 = parts.cases.iter().map(|case| f64::from(case.weight)).sum();
+        let chunks = chunks(&sequences, &parts.cases);
+        let count = LANES.min(chunks.len());
+        let lanes = (0..count).map(|lane| lane * chunks.len() / count..(lane + 1) * chunks.len() / count);
+        Ok(Self {
+            readers: parts.items.transpose(),
+            places: rows.transpose(),
+            targets: parts.cases.iter().map(|case| case.target).collect(),
+            shares: parts.cases.iter().map(|case| (f64::from(case.weight) / total) as f32).collect(),
+            lanes: lanes.collect(),
+            chunks,
+            lengths,
+            sequences,
+            parts,
+        })
+    }
+
+    /// Rows that are gathered from the tables for it.
+    pub fn rows(&self) -> usize {
+        self.parts.items.inputs()
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> &BatchParts {
+        &self.parts
+    }
+}
+
+impl BatchParts {
+    fn check(&self, config: &TowersConfig) -> Result<(), String> {
+        let items = self.items.len();
+        let entries: usize = self.lengths.iter().map(|&length| length as usize).sum();
+        if entries != self.entries.len() || self.lengths.iter().any(|&n| n as usize > config.length) {
+            return Err(format!(
+                "has {} entries in histories of {entries} in all, at most {} each",
+                self.entries.len(),
+                config.length
+            ));
+        }
+        if let Some(entry) = self.entries.iter().find(|entry| entry.item as usize >= items) {
+            return Err(format!("has {items} items, and an entry of item {}", entry.item));
+        }
+        if self.corrections.len() > items {
+            return Err(format!("has {} candidates of {items} items", self.corrections.len()));
+        }
+        if self.shop_vectors.len() != items * config.shop_vector {
+            return Err(format!("has {} numbers of shop vectors of {items} items", self.shop_vectors.len()));
+        }
+        let rows = entries + self.lengths.len();
+        let mut last = 0;
+        for case in &self.cases {
+            if case.row as usize >= rows || case.row < last {
+                return Err(format!("has a case in row {} of {rows}, after one in row {last}", case.row));
+            }
+            if case.target as usize >= self.corrections.len() {
+                let candidates = self.corrections.len();
+                return Err(format!("has a case for candidate {} of {candidates}", case.target));
+            }
+            last = case.row;
+        }
+        Ok(())
+    }
+}
+
+/// An item's unit vector enters the user tower with numbers of size 1.
+pub(crate) fn item_scale(config: &TowersConfig) -> f32 {
+    (config.dim as f32).sqrt()
+}
+
+fn chunks(sequences: &Sequences, cases: &[Case]) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
+    let (mut start, mut first_case) = (0, 0);
+    for sequence in 0..sequences.len() {
+        let rows = sequences.rows(start).start..sequences.rows(sequence).end;
+        let next = sequences.rows(sequence).len();
+        if rows.len() + next / 2 >= CHUNK_ROWS || sequence + 1 == sequences.len() {
+            let end = first_case + cases[first_case..].partition_point(|case| (case.row as usize) < rows.end);
+            chunks.push(Chunk {
+                sequences: start..sequence + 1,
+                entries: rows.start - start..rows.end - (sequence + 1),
+                cases: first_case..end,
+                rows,
+            });
+            (start, first_case) = (sequence + 1, end);
+        }
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_a_partition() {
+        for lengths in [vec![5], vec![1; 5000], vec![51, 3, 400, 1, 1, 900, 20]] {
+            let sequences = Sequences::from_lengths(lengths.clone());
+            let cases: Vec<Case> = (0..sequences.total() as u32)
+                .filter(|row| row % 3 == 0)
+                .map(|row| Case { row, target: 0, weight: 1.0 })
+                .collect();
+            let chunks = chunks(&sequences, &cases);
+            let joined =
+                |range: fn(&Chunk) -> Range<usize>| -> Vec<usize> { chunks.iter().flat_map(range).collect() };
+            let all = |n: usize| (0..n).collect::<Vec<_>>();
+            assert_eq!(joined(|chunk| chunk.sequences.clone()), all(lengths.len()));
+            assert_eq!(joined(|chunk| chunk.rows.clone()), all(sequences.total()));
+            assert_eq!(joined(|chunk| chunk.entries.clone()), all(sequences.total() - lengths.len()));
+            assert_eq!(joined(|chunk| chunk.cases.clone()), all(cases.len()));
+            for chunk in &chunks {
+                assert!(
+                    cases[chunk.cases.clone()].iter().all(|case| chunk.rows.contains(&(case.row as usize)))
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The user tower over one chunk of a batch: forward, loss, backward, in one go.
+//!
+//! What a chunk makes on the way fits a core's cache, and is used up before the next chunk begins.
+
+use super::{
+    batch::{Batch, Chunk, Entry, item_scale},
+    context::ContextRows,
+};
+use crate::{
+    Dropout, Encoder, TowersConfig,
+    kernels::{
+        attention::{self, SelfAttention},
+        feed_forward::{self, FeedForward},
+        norm::{layer_norm, layer_norm_backward, unit_rows, unit_rows_backward},
+        simd, sized,
+        softmax::{self, Candidates, Cases, Loss},
+    },
+};
+
+/// The user tower's parameters, ready for both ways.
+pub(super) struct UserTower<'a> {
+    config: &'a TowersConfig,
+    context: &'a [f32],
+    blocks: Vec<Block<'a>>,
+    norm: &'a [f32],
+}
+
+struct Block<'a> {
+    attention: Option<(SelfAttention<'a>, attention::Transposed)>,
+    feed_forward: (FeedForward<'a>, feed_forward::Transposed),
+}
+
+/// Where one run of chunks after the other leaves its gradients, and the buffers it works in.
+#[derive(Default)]
+pub(super) struct Lane {
+    /// Of the user tower's parameters, group by group.
+    pub(super) dense: Vec<Vec<f32>>,
+    /// Of the candidates' vectors.
+    pub(super) candidates: Vec<f32>,
+    pub(super) loss: Loss,
+    input: Vec<f32>,
+    /// Means of the histories, of the mean-pool encoder.
+    pooled: Vec<f32>,
+    blocks: Vec<BlockBuffers>,
+    /// The rows of the cases: where they are, and what they are before the last norm.
+    asked: Vec<f32>,
+    asked_rows: Vec<u32>,
+    normal: Vec<f32>,
+    dunit: Vec<f32>,
+    dnormal: Vec<f32>,
+    dasked: Vec<f32>,
+    grad: Vec<f32>,
+    attention: attention::Scratch,
+    feed_forward: feed_forward::Scratch,
+    softmax: softmax::Scratch,
+}
+
+#[derive(Default)]
+struct BlockBuffers {
+    attention: attention::Trace,
+    middle: Vec<f32>,
+    feed_forward: feed_forward::Trace,
+    out: Vec<f32>,
+}
+
+/// What all chunks of a step read.
+pub(super) struct Shared<'a> {
+    pub(super) batch: &'a Batch,
+    /// The batch's items: unit rows.
+    pub(super) items: &'a [f32],
+    pub(super) candidates: &'a Candidates,
+    pub(super) dropout: Dropout,
+}
+
+impl<'a> UserTower<'a> {
+    /// `dense`: the user tower's groups.
+    pub(super) fn new(config: &'a TowersConfig, dense: &'a [Vec<f32>]) -> Self {
+        let mut groups = dense.iter();
+        let mut next = || groups.next().map_or(&[][..], Vec::as_slice);
+        let context = next();
+        let blocks = (0..config.blocks).map(|_| {
+            let attention = (config.encoder == Encoder::Transformer).then(|| {
+                let layer = SelfAttention::new(next(), config.dim, config.heads);
+                let mut transposed = attention::Transposed::default();
+                layer.transpose(&mut transposed);
+                (layer, transposed)
+            });
+            let layer = FeedForward::new(next(), config.dim, config.hidden);
+            let mut transposed = feed_forward::Transposed::default();
+            layer.transpose(&mut transposed);
+            Block { attention, feed_forward: (layer, transposed) }
+        });
+        let blocks = blocks.collect();
+        Self { config, context, blocks, norm: next() }
+    }
+
+    /// Forward, loss and backward of one chunk. `users` (cases × dim) receives the user vectors; `dinput` (rows × dim)
+    /// the gradient of what entered, to be passed on to the items; the rest is added to the lane's.
+    pub(super) fn chunk(
+        &self,
+        shared: &Shared<'_>,
+        chunk: &Chunk,
+        lane: &mut Lane,
+        users: &mut [f32],
+        dinput: &mut [f32],
+    ) {
+        if chunk.cases.is_empty() {
+            dinput.fill(0.0);
+            return;
+        }
+        self.forward(shared, chunk, lane, users);
+        let d = self.config.dim;
+        let asked = chunk.cases.len();
+        let dunit = sized(&mut lane.dunit, asked * d);
+        let cases = Cases {
+            x: users,
+            targets: &shared.batch.targets[chunk.cases.clone()],
+            shares: &shared.batch.shares[chunk.cases.clone()],
+        };
+        let loss =
+            shared.candidates.loss(shared.items, &cases, &mut lane.softmax, dunit, &mut lane.candidates);
+        lane.loss.value += loss.value;
+        lane.loss.scale += loss.scale;
+        self.backward(shared, chunk, lane, dinput);
+    }
+
+    fn forward(&self, shared: &Shared<'_>, chunk: &Chunk, lane: &mut Lane, users: &mut [f32]) {
+        let (config, d, rows) = (self.config, self.config.dim, chunk.rows.len());
+        let asked = chunk.cases.len();
+        let Shared { batch, dropout, .. } = *shared;
+        let lengths = &batch.lengths[chunk.sequences.clone()];
+        lane.blocks.resize_with(config.blocks, BlockBuffers::default);
+        let input = sized(&mut lane.input, rows * d);
+        self.inputs(shared, chunk, input);
+        dropout.apply(chunk.rows.start * d, input);
+        lane.asked_rows.clear();
+        let cases = &batch.parts.cases[chunk.cases.clone()];
+        lane.asked_rows.extend(cases.iter().map(|case| case.row - chunk.rows.start as u32));
+        let pooled = sized(&mut lane.pooled, asked * d);
+        if config.encoder == Encoder::MeanPool {
+            for_sequences(lengths, &mut lane.asked_rows, |rows, cases, asked| {
+                let x = &input[rows.start * d..rows.end * d];
+                batch.parts.pool.forward(x, d, asked, &mut pooled[cases.start * d..cases.end * d]);
+            });
+        }
+        for (number, block) in self.blocks.iter().enumerate() {
+            let (done, rest) = lane.blocks.split_at_mut(number);
+            let BlockBuffers { attention, middle, feed_forward, out } = &mut rest[0];
+            let dropout = |part: u64| dropout.layer(4 * (number as u64 + 1) + part);
+            if let Some((layer, _)) = &block.attention {
+                let x = done.last().map_or(&*input, |before| &before.out[..rows * d]);
+                let middle = sized(middle, rows * d);
+                layer.forward(x, lengths, chunk.rows.start, dropout(0), attention, middle);
+                let layer = &block.feed_forward.0;
+                layer.forward(middle, chunk.rows.start, dropout(1), feed_forward, sized(out, rows * d));
+            } else {
+                let x = done.last().map_or(&*pooled, |before| &before.out[..asked * d]);
+                let layer = &block.feed_forward.0;
+                layer.forward(x, chunk.cases.start, dropout(1), feed_forward, sized(out, asked * d));
+            }
+        }
+        let asked_rows = sized(&mut lane.asked, asked * d);
+        let last = lane.blocks.last().map_or(&*input, |block| &block.out);
+        if config.encoder == Encoder::MeanPool {
+            asked_rows.copy_from_slice(&last[..asked * d]);
+        } else {
+            for (out, &row) in asked_rows.chunks_exact_mut(d).zip(&lane.asked_rows) {
+                out.copy_from_slice(&last[row as usize * d..][..d]);
+            }
+        }
+        let (gain, bias) = self.norm.split_at(d);
+        let normal = sized(&mut lane.normal, asked * d);
+        layer_norm(asked_rows, gain, bias, normal);
+        unit_rows(normal, d, users);
+    }
+
+    fn backward(&self, shared: &Shared<'_>, chunk: &Chunk, lane: &mut Lane, dinput: &mut [f32]) {
+        let (config, d, rows) = (self.config, self.config.dim, chunk.rows.len());
+        let asked = chunk.cases.len();
+        let Shared { batch, dropout, .. } = *shared;
+        let lengths = &batch.lengths[chunk.sequences.clone()];
+        let dnormal = sized(&mut lane.dnormal, asked * d);
+        unit_rows_backward(&lane.normal[..asked * d], d, &lane.dunit[..asked * d], dnormal);
+        let dasked = sized(&mut lane.dasked, asked * d);
+        dasked.fill(0.0);
+        let (gain, _) = self.norm.split_at(d);
+        let (dcontext, rest) = lane.dense.split_at_mut(1);
+        let (dblocks, dnorm) = rest.split_at_mut(rest.len() - 1);
+        let (dgain, dbias) = dnorm[0].split_at_mut(d);
+        layer_norm_backward(&lane.asked[..asked * d], gain, dnormal, dasked, dgain, dbias);
+        let mean_pool = config.encoder == Encoder::MeanPool;
+        let grad: &mut [f32] = if mean_pool {
+            dasked
+        } else {
+            let grad = sized(&mut lane.grad, rows * d);
+            grad.fill(0.0);
+            for (dasked, &row) in dasked.chunks_exact(d).zip(&lane.asked_rows) {
+                let grad = &mut grad[row as usize * d..][..d];
+                grad.iter_mut().zip(dasked).for_each(|(grad, &dasked)| *grad += dasked);
+            }
+            grad
+        };
+        let mut dblocks = dblocks.iter_mut().rev();
+        for (number, block) in self.blocks.iter().enumerate().rev() {
+            let dropout = |part: u64| dropout.layer(4 * (number as u64 + 1) + part);
+            let (done, rest) = lane.blocks.split_at(number);
+            let buffers = &rest[0];
+            let (layer, transposed) = &block.feed_forward;
+            let (Some(dparameters), scratch) = (dblocks.next(), &mut lane.feed_forward) else { return };
+            let trace = &buffers.feed_forward;
+            let Some((attention, attention_transposed)) = &block.attention else {
+                let x = done.last().map_or(&lane.pooled[..asked * d], |before| &before.out[..asked * d]);
+                layer.backward(
+                    x,
+                    chunk.cases.start,
+                    dropout(1),
+                    trace,
+                    transposed,
+                    scratch,
+                    grad,
+                    dparameters,
+                );
+                continue;
+            };
+            let x = &buffers.middle[..rows * d];
+            layer.backward(x, chunk.rows.start, dropout(1), trace, transposed, scratch, grad, dparameters);
+            let x = done.last().map_or(&lane.input[..rows * d], |before| &before.out[..rows * d]);
+            let (Some(dparameters), scratch) = (dblocks.next(), &mut lane.attention) else { return };
+            let (trace, transposed) = (&buffers.attention, attention_transposed);
+            let (first, dropout) = (chunk.rows.start, dropout(0));
+            attention.backward(x, lengths, first, dropout, trace, transposed, scratch, grad, dparameters);
+        }
+        if mean_pool {
+            for_sequences(lengths, &mut lane.asked_rows, |rows, cases, asked| {
+                let grad = &grad[cases.start * d..cases.end * d];
+                batch.parts.pool.backward(grad, d, asked, &mut dinput[rows.start * d..rows.end * d]);
+            });
+        } else {
+            dinput.copy_from_slice(grad);
+        }
+        dropout.apply(chunk.rows.start * d, dinput);
+        self.add_to_context(batch, chunk, dinput, &mut dcontext[0]);
+    }
+
+    /// What enters the encoder: a row for the start of each history, and one for each entry.
+    fn inputs(&self, shared: &Shared<'_>, chunk: &Chunk, x: &mut [f32]) {
+        let (config, d) = (self.config, self.config.dim);
+        let scale = item_scale(config);
+        let context = |row: u32| &self.context[row as usize * d..][..d];
+        let parts = &shared.batch.parts;
+        simd(
+            #[inline(always)]
+            || {
+                let mut rows = x.chunks_exact_mut(d);
+                let mut entries = parts.entries[chunk.entries.clone()].iter();
+                for &length in &parts.lengths[chunk.sequences.clone()] {
+                    if let Some(row) = rows.next() {
+                        row.fill(0.0);
+                        ContextRows::start(config)
+                            .as_slice()
+                            .iter()
+                            .for_each(|&place| add(row, context(place)));
+                    }
+                    for (position, entry) in (1..).zip(entries.by_ref().take(length as usize)) {
+                        let Some(row) = rows.next() else { return };
+                        let &Entry { item, event_type, gap } = entry;
+                        let vector = &shared.items[item as usize * d..][..d];
+                        row.iter_mut().zip(vector).for_each(|(row, &vector)| *row = vector * scale);
+                        let places = ContextRows::entry(config, event_type, gap, position);
+                        places.as_slice().iter().for_each(|&place| add(row, context(place)));
+                    }
+                }
+            },
+        );
+    }
+
+    fn add_to_context(&self, batch: &Batch, chunk: &Chunk, dinput: &[f32], dcontext: &mut [f32]) {
+        let (config, d) = (self.config, self.config.dim);
+        simd(
+            #[inline(always)]
+            || {
+                let mut rows = dinput.chunks_exact(d);
+                let mut entries = batch.parts.entries[chunk.entries.clone()].iter();
+                let mut pass = |places: ContextRows| {
+                    let Some(row) = rows.next() else { return };
+                    for &place in places.as_slice() {
+                        add(&mut dcontext[place as usize * d..][..d], row);
+                    }
+                };
+                for &length in &batch.parts.lengths[chunk.sequences.clone()] {
+                    pass(ContextRows::start(config));
+                    for (position, entry) in (1..).zip(entries.by_ref().take(length as usize)) {
+                        pass(ContextRows::entry(config, entry.event_type, entry.gap, position));
+                    }
+                }
+            },
+        );
+    }
+}
+
+impl Lane {
+    /// Begins a step: gradients are zero.
+    pub(super) fn begin(&mut self, dense: &[Vec<f32>], candidates: usize) {
+        self.dense.resize(dense.len(), Vec::new());
+        for (own, group) in self.dense.iter_mut().zip(dense) {
+            own.clear();
+            own.resize(group.len(), 0.0);
+        }
+        self.candidates.clear();
+        self.candidates.resize(candidates, 0.0);
+        self.loss = Loss::default();
+    }
+}
+
+/// Calls `run` with each sequence's rows, its cases, and the rows asked for within it.
+fn for_sequences(
+    lengths: &[u32],
+    asked: &mut [u32],
+    mut run: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>, &[u32]),
+) {
+    let (mut start, mut first) = (0u32, 0);
+    for &length in lengths {
+        let end = start + length;
+        let next = first + asked[first..].partition_point(|&row| row < end);
+        let own = &mut asked[first..next];
+        own.iter_mut().for_each(|row| *row -= start);
+        run(start as usize..end as usize, first..next, own);
+        own.iter_mut().for_each(|row| *row += start);
+        (start, first) = (end, next);
+    }
+}
+
+#[inline(always)]
+fn add(sum: &mut [f32], x: &[f32]) {
+    for (sum, &x) in sum.iter_mut().zip(x) {
+        *sum += x;
+    }
+}
