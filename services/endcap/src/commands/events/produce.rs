@@ -12,6 +12,7 @@ use std::{
 use anyhow::Context;
 use endcap_live::{
     EventProducer, EventSink, ItemProducer, KafkaSink, Place, Record, WriteError, decode_event, decode_item,
+    kafka::create_topics,
 };
 use endcap_proto::{Event, Item};
 use serde::Serialize;
@@ -31,6 +32,9 @@ pub fn run(args: &ProduceArgs, output: Output) -> Result<(), Failure> {
     let config = super::load(&args.topic)?;
     let (name, lines) = open(&args.input)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    if config.kafka.create_topics.enabled {
+        runtime.block_on(create_topics(&config.kafka))?;
+    }
     let sink: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&config.kafka)?);
     let topics = &config.kafka.topics;
     let produced = match args.to {
