@@ -441,6 +441,55 @@ fn fault_5_consumers_of_a_broker_dealt_group_come_and_go() {
 
 /// Of three brokers each is killed in turn while events stream: what was acknowledged is there, once.
 #[test]
+fn fault_4_no_impression_is_lost_in_70_seconds() {
+    // The short form is a test of tests/mock.rs, where the broker is as long away as the test takes.
+    if is_long() {
+        let away = Duration::from_secs(70);
+        runtime().block_on(async {
+            tokio::spawn(suite::outage::no_impression_is_lost(away)).await.unwrap();
+        });
+        report(
+            "impressions-outage",
+            serde_json::json!({ "fault": 4, "seconds_away": 70, "impressions_lost": 0 }),
+        );
+    }
+}
+
+#[test]
+fn fault_6_one_record_of_a_hundred_is_poison() {
+    // The short form is part of tests/kafka.rs.
+    let (true, Some(broker)) = (is_long(), broker()) else { return };
+    let began = Instant::now();
+    let config = topics(&broker.as_ref().unwrap().addresses, "poison-long");
+    let count = 200_000;
+    runtime().block_on(async {
+        tokio::spawn(async move { suite::poison::poison_stalls_nothing(&config, count).await })
+            .await
+            .unwrap();
+    });
+    report(
+        "poison",
+        serde_json::json!({
+            "fault": 6, "events": count, "dead_letters": count / 100, "state_hash_equal": true,
+            "seconds": began.elapsed().as_secs_f64(),
+        }),
+    );
+}
+
+#[test]
+fn fault_7_a_state_that_cannot_follow_bounds_memory() {
+    // The short form is a test of tests/mock.rs.
+    let (true, Some(broker)) = (is_long(), broker()) else { return };
+    let config = topics(&broker.as_ref().unwrap().addresses, "backpressure-long");
+    let count = 100_000;
+    runtime().block_on(async {
+        let paused = suite::backpressure::a_state_that_cannot_follow_pauses_reading;
+        tokio::spawn(async move { paused(&config, count).await }).await.unwrap();
+    });
+    report("backpressure", serde_json::json!({ "fault": 7, "events": count, "state_hash_equal": true }));
+}
+
+#[test]
 fn brokers_of_three_die_in_turn() {
     if !is_long() {
         return;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use endcap_live::{
-    DeadLetters, EventProducer, ImpressionProducer, KafkaSink, KafkaSource, MockBroker, SendFault,
-    StateStore, StoreConfig, consumer, impressions,
+    DeadLetters, EventProducer, KafkaSink, KafkaSource, MockBroker, SendFault, StateStore, StoreConfig,
+    consumer, impressions,
 };
 use endcap_proto::v1;
 use endcap_recommend::ImpressionSink;
@@ -36,75 +36,7 @@ async fn a_state_that_cannot_follow_pauses_reading_and_memory_stays_bounded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_impression_is_lost_while_the_broker_is_away_nor_over_a_restart() {
-    let broker = MockBroker::start(1).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let start = || {
-        let (service, sink) = impressions::Service::new(impressions::Options {
-            sink: Arc::new(KafkaSink::patient(broker.config()).unwrap()),
-            topic: "impressions".into(),
-            config: impressions::ImpressionConfig {
-                queue: 64,
-                drain_timeout_ms: 200,
-                spill_path: dir.path().join("spill"),
-                spill_bytes: 64 << 20,
-            },
-        });
-        let ends = CancellationToken::new();
-        (tokio::spawn(service.run(ends.clone())), sink, ends)
-    };
-    let offer = async |sink: &ImpressionProducer, range: std::ops::Range<usize>| {
-        for i in range {
-            while sink.offer(slate(i)).is_err() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-    };
-    let (running, sink, ends) = start();
-    offer(&sink, 0..100).await;
-    let began = Instant::now();
-    while sink.status().delivered < 100 {
-        assert!(began.elapsed() < Duration::from_secs(30), "{sink:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    broker.take_down().unwrap();
-    offer(&sink, 100..1000).await;
-    ends.cancel();
-    running.await.unwrap().unwrap();
-    let status = sink.status();
-    assert!(status.spilled >= 800 && status.spill_bytes > 0, "{status:?}");
-
-    // Another run goes on with what is there, behind which its own impressions queue up.
-    let (running, sink, ends) = start();
-    offer(&sink, 1000..1500).await;
-    broker.bring_up().unwrap();
-    let began = Instant::now();
-    while sink.status().spill_bytes > 0 || sink.status().delivered < 1400 {
-        assert!(began.elapsed() < Duration::from_secs(60), "{sink:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    ends.cancel();
-    running.await.unwrap().unwrap();
-    assert!(std::fs::read_dir(dir.path().join("spill")).unwrap().count() == 1, "only the lock stays");
-
-    let mut source = KafkaSource::new(broker.config(), "impressions").unwrap();
-    let mut seen: Vec<usize> = Vec::new();
-    tokio::task::block_in_place(|| {
-        endcap_live::read_to_end(&mut source, &mut |record| {
-            let slate = endcap_live::decode_impression(record).unwrap();
-            let number = slate.slate_id.parse().unwrap();
-            // One may come twice, around the stop; its id tells.
-            if !seen.contains(&number) {
-                seen.push(number);
-            }
-        })
-    })
-    .unwrap();
-    assert!(seen.is_sorted(), "in their order");
-    assert_eq!(seen, (0..1500).collect::<Vec<_>>(), "all of them");
-}
-
-fn slate(i: usize) -> v1::Impression {
-    v1::Impression { slate_id: i.to_string(), visitor_id: "v".to_owned(), ..Default::default() }
+    suite::outage::no_impression_is_lost(Duration::ZERO).await;
 }
 
 #[test]

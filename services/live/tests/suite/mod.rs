@@ -4,6 +4,7 @@
 pub(crate) mod backpressure;
 pub(crate) mod group;
 pub(crate) mod kill;
+pub(crate) mod outage;
 pub(crate) mod poison;
 pub(crate) mod security;
 pub(crate) mod whole_loop;
