@@ -239,7 +239,7 @@ impl Service {
         // A future that is dropped ends its thread, too.
         let drain = drain.child_token();
         let _ends = drain.clone().drop_guard();
-        let consuming = tokio::task::spawn_blocking(move || run::Run::new(self, drain).to_its_end());
+        let consuming = tokio::task::spawn_blocking(move || run::Run::new(self, drain).until_drained());
         consuming.await.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))
     }
 }

@@ -77,7 +77,7 @@ impl Run {
         }
     }
 
-    pub(super) fn to_its_end(mut self) -> Result<(), Error> {
+    pub(super) fn until_drained(mut self) -> Result<(), Error> {
         let Some(bounds) = self.bounds()? else { return Ok(()) };
         if self.options.source.has_group() {
             self.options.source.join()?;
