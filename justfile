@@ -45,7 +45,7 @@ audit:
     cargo deny check licenses bans sources
 
 # All benchmarks: tables on the screen, figures in target/bench/NAME.json.
-bench: bench-training bench-retrieval bench-live bench-recommend
+bench: bench-training bench-retrieval bench-live bench-recommend bench-evaluation
 
 # Beside PyTorch, which is installed into target/torch-venv (5 GB). `just bench-training --full` grows the catalogue to 1M.
 bench-training *ARGS:
@@ -71,6 +71,13 @@ bench-recommend:
 # machine; ENDCAP_FAULTS_TIMES=20 kills 20 times instead of 100. Figures: target/faults/NAME.json.
 faults *NAMES:
     ENDCAP_FAULTS=long cargo test --release -p endcap-live -p endcap --test faults -- --nocapture --test-threads 1 {{ NAMES }}
+
+bench-evaluation:
+    cargo run --release -p endcap-benches --bin endcap-bench -- evaluation
+
+# A row of the quality table again, from the raw files of ENDCAP_DATA; 1 where it misses its bar. `--seeds 3` goes on.
+quality ROW *ARGS:
+    cargo run --release -p endcap-benches --bin endcap-quality -- {{ ROW }} {{ ARGS }}
 
 # The checked-in protobuf code, made again after an edit of proto/endcap/v1.
 regenerate:

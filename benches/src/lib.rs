@@ -3,6 +3,7 @@
 //! - `endcap-bench NAME` ([`training`], [`retrieval`], [`live`], [`recommend`]) prints a table and writes
 //!   `target/bench/NAME.json`, a [`report::Report`]. Where a machine is shared, only ratios mean something: ours and the
 //!   peer take turns, and medians are compared.
+//! - `endcap-quality ROW` ([`quality`]) makes a row of the quality table again from the raw files.
 //! - `endcap-load` sends requests to a running service, [open-loop](open_loop).
 //! - `cargo bench -p endcap-benches` runs the criterion benches over the same fixtures: [`vectors`], [`events`], [`shop`].
 //!
@@ -11,10 +12,12 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod evaluation;
 pub mod events;
 pub mod live;
 pub mod measure;
 pub mod open_loop;
+pub mod quality;
 pub mod recommend;
 pub mod report;
 pub mod retrieval;

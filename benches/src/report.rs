@@ -171,7 +171,8 @@ fn significant(x: f64) -> String {
     }
 }
 
-fn machine() -> String {
+/// Processor, cores, system.
+pub(crate) fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or(std::env::consts::ARCH, |(_, model)| model);
@@ -179,7 +180,8 @@ fn machine() -> String {
     format!("{model}, {cores} cores, {}", std::env::consts::OS)
 }
 
-fn commit() -> String {
+/// The revision, `-dirty` where files had changed.
+pub(crate) fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output =
             Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;

@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 use endcap_benches::broker::Which;
 use endcap_benches::measure::Extent;
 use endcap_benches::report::Report;
-use endcap_benches::{broker, live, recommend, retrieval, training};
+use endcap_benches::{broker, evaluation, live, recommend, retrieval, training};
 
 /// Measures one part beside its peers, in turn on this machine; prints a table and writes NAME.json.
 #[derive(Parser)]
@@ -46,6 +46,8 @@ enum Name {
     Retrieval,
     /// Events applied per second, and how soon one is visible.
     Live,
+    /// Cases ranked against a whole catalogue per second.
+    Evaluation,
     /// Requests per second of the service, and where their time goes.
     Recommend,
     /// All of them, one after the other.
@@ -63,7 +65,7 @@ fn main() -> anyhow::Result<()> {
     let names = match arguments.name {
         Name::Broker => return broker::serve(),
         Name::RetrievalChild => return retrieval::child(&arguments.child),
-        Name::All => vec![Name::Training, Name::Retrieval, Name::Live, Name::Recommend],
+        Name::All => vec![Name::Training, Name::Retrieval, Name::Live, Name::Recommend, Name::Evaluation],
         name => vec![name],
     };
     for name in names {
@@ -90,6 +92,7 @@ impl Arguments {
                 }
                 write("retrieval", &report.over(&self.out, "retrieval")?, &self.out)
             }
+            Name::Evaluation => write("evaluation", &evaluation::run(extent)?, &self.out),
             Name::Live => write("live", &live::run(extent, which)?, &self.out),
             Name::Recommend => write("recommend", &recommend::run(extent)?, &self.out),
             Name::All | Name::Broker | Name::RetrievalChild => Ok(()),

@@ -306,7 +306,7 @@ impl<'a> Schedule<'a> {
         config: &PipelineConfig,
     ) -> Result<Self, PublishError> {
         if let Some(split) = split {
-            let validates = split.questions(HeldOut::Validation).len() > 0;
+            let validates = !split.questions(HeldOut::Validation).is_empty();
             return Ok(Self {
                 validates,
                 refits: validates && split.protocol() != Protocol::LeaveOneOut,

@@ -10,16 +10,22 @@
 //! means nothing, it is shuffled by the events' keys within each run, so that nothing can be learnt from the file's
 //! own order. Training, baselines and evaluation all read a [`Split`]. Memory: 24 bytes an interaction.
 
+mod questions;
+mod shuffled;
+
 use std::{collections::HashSet, ops::Range, path::PathBuf};
 
 use endcap_bundle::{HeldOutPart, Origin};
-use endcap_clickstream::{Dataset, EventRef, Part, TimeKind, split::time_cuts};
-use endcap_features::{EventFacts, KeyMap, KeySet, SessionTag};
+use endcap_clickstream::{Dataset, Part, TimeKind, split::time_cuts};
+use endcap_features::{KeyMap, KeySet};
 use endcap_neighbours::{Interaction, Sequences, SequencesBuilder};
-use endcap_proto::{EventKey, EventTime, EventType, Item, ItemId, ItemKey, UserKey, VisitorKey};
+use endcap_proto::{EventTime, Item, ItemId, ItemKey, VisitorKey};
 use endcap_towers::mix;
 
 use crate::{EvaluationError, HeldOut, Protocol, SplitConfig};
+
+pub use questions::{Question, Questions};
+use shuffled::Shuffled;
 
 /// A data set under a protocol.
 #[derive(Debug, Clone)]
@@ -50,28 +56,6 @@ pub struct BeforeTest {
     /// For each of them: how many interactions, the first, may be learnt from while choosing by validation; and how
     /// many before being asked about the test.
     pub learnt: Vec<[u32; 2]>,
-}
-
-/// What a protocol asks: this shopper has this history; which items come next?
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// The shopper (or session), numbered from 0: [`Sequences::get`] of the split's sequences.
-    pub user: u32,
-    /// The shopper's key.
-    pub visitor: VisitorKey,
-    /// When. Nothing at or after this instant is history.
-    pub as_of: EventTime,
-    /// What they showed interest in before, oldest first; also what counts as seen.
-    pub history: &'a [Interaction],
-    /// What they showed interest in then.
-    pub targets: &'a [Interaction],
-}
-
-/// The questions of one part, in order of time where the times are real, else shopper by shopper: 20 bytes each.
-#[derive(Debug, Clone)]
-pub struct Questions<'a> {
-    split: &'a Split,
-    places: Vec<(EventTime, u32, Range<u32>)>,
 }
 
 // === impl Split ===
@@ -370,7 +354,7 @@ impl Split {
         if self.config.protocol == Protocol::GlobalTime {
             places.sort_unstable_by_key(|(as_of, user, _)| (*as_of, *user));
         }
-        Questions { split: self, places }
+        Questions::new(self, places)
     }
 
     /// What a bundle that was trained on this split says was held out: the test, and the hidden items.
@@ -489,95 +473,4 @@ fn bounds(
         }
     };
     sequences.iter().map(bounds).collect()
-}
-
-// === impl Questions ===
-
-impl<'a> Questions<'a> {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
-    /// The question at `index`.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub fn get(&self, index: usize) -> Question<'a> {
-        let (as_of, user, targets) = &self.places[index];
-        let (visitor, sequence) = self.split.sequences.get(*user as usize);
-        Question {
-            user: *user,
-            visitor,
-            as_of: *as_of,
-            history: &sequence[..targets.start as usize],
-            targets: &sequence[targets.start as usize..targets.end as usize],
-        }
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Question<'a>> + '_ {
-        (0..self.len()).map(|index| self.get(index))
-    }
-
-    /// Only so many, drawn evenly by `seed`; their order stays.
-    #[must_use]
-    pub fn at_most(mut self, most: usize, seed: u64) -> Self {
-        if self.places.len() > most {
-            let mut order: Vec<(u64, usize)> =
-                (0..self.places.len()).map(|index| (mix(seed ^ mix(index as u64)), index)).collect();
-            order.select_nth_unstable(most);
-            let mut chosen: Vec<usize> = order[..most].iter().map(|&(_, index)| index).collect();
-            chosen.sort_unstable();
-            self.places = chosen.into_iter().map(|index| self.places[index].clone()).collect();
-        }
-        self
-    }
-}
-
-/// An event of data whose order means nothing, at a time drawn by its key; the publisher's test set comes after its
-/// training set.
-struct Shuffled<'a> {
-    event: EventRef<'a>,
-    later: bool,
-}
-
-impl Shuffled<'_> {
-    const LATER: i64 = 1 << 40;
-}
-
-impl EventFacts for Shuffled<'_> {
-    fn key(&self) -> EventKey {
-        self.event.key()
-    }
-
-    fn event_type(&self) -> EventType {
-        self.event.event_type
-    }
-
-    fn time(&self) -> EventTime {
-        let drawn = (mix(self.event.key().0) >> 24).cast_signed();
-        EventTime::clamped(drawn + if self.later { Self::LATER } else { 0 })
-    }
-
-    fn visitor(&self) -> VisitorKey {
-        self.event.visitor()
-    }
-
-    fn user(&self) -> Option<UserKey> {
-        self.event.user()
-    }
-
-    fn session(&self) -> Option<SessionTag> {
-        None
-    }
-
-    fn items(&self) -> impl Iterator<Item = ItemKey> {
-        EventFacts::items(&self.event)
-    }
 }
