@@ -20,6 +20,8 @@ const TIME: Duration = Duration::from_millis(400);
 const GLANCE: Duration = Duration::from_millis(150);
 /// A peer with the best rate of a glance may owe that to the moment: so many are measured in turn.
 const FINALISTS: usize = 2;
+/// How many times slower than ours a filtered peer may be before it is passed over.
+const HOPELESS: f64 = 30.0;
 /// Ways of ours that have no line of their own.
 const UNPLOTTED: [&str; 2] = ["planned", "survivors"];
 const TARGETS: [f64; 2] = [0.95, 0.99];
@@ -79,7 +81,7 @@ impl Bench<'_> {
     fn unfiltered(&mut self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
         let (truth, name) = (self.data.truth(None)?, self.data.name.clone());
         let of_ours = self.our_points(&truth, &Allowed::All)?;
-        let of_peers = self.peers_points(&truth, false)?;
+        let of_peers = self.peers_points(&truth, false, 0.0)?;
         let plot = self.plot(&of_ours, &of_peers);
         plot.write(&options.plots, &format!("retrieval-{}", name.replace(' ', "-")))?;
         for target in TARGETS {
@@ -146,7 +148,7 @@ impl Bench<'_> {
             return Ok(());
         }
         self.filter_peers(Some(keeps))?;
-        let of_peers = self.peers_points(&truth, true)?;
+        let of_peers = self.peers_points(&truth, true, ours.rate / HOPELESS)?;
         let finalists = finalists(&of_peers, target);
         let figures = self.in_turn(ours, &finalists, &allowed, 1)?;
         let work = format!("{work} {}", recall_name(target));
@@ -194,8 +196,9 @@ impl Bench<'_> {
         Ok(points)
     }
 
-    /// Every setting of every peer, or of every one that filters.
-    fn peers_points(&mut self, truth: &Truth, filtered: bool) -> anyhow::Result<Vec<Point>> {
+    /// Every setting of every peer, or of every one that filters. Those below `least` queries a second are passed over:
+    /// dearer ones are slower still, and some libraries take seconds for a filtered query.
+    fn peers_points(&mut self, truth: &Truth, filtered: bool, least: f64) -> anyhow::Result<Vec<Point>> {
         let mut points = Vec::new();
         for (who, peer) in self.peers.iter_mut().enumerate() {
             if filtered && peer.ready.filtered.is_none() {
@@ -203,10 +206,13 @@ impl Bench<'_> {
             }
             let settings = std::mem::replace(&mut peer.kind.ladder, Ladder::Steps(Vec::new()));
             let mut look = |search: Value| {
-                let recall = peer.recall(truth, &search)?;
                 let rate = peer.rate(&search, GLANCE.as_secs_f64(), 1)?;
+                if rate < least {
+                    return anyhow::Ok(1.0);
+                }
+                let recall = peer.recall(truth, &search)?;
                 points.push(Point { who, search, recall, rate });
-                anyhow::Ok(recall)
+                Ok(recall)
             };
             match &settings {
                 Ladder::Steps(steps) => climb(steps, |step| look(json!(step)))?,
