@@ -232,7 +232,7 @@ impl Bench<'_> {
     /// `partitions 24`.
     fn our_name(&self, point: &Point) -> String {
         match (self.ways[point.who].name, point.search.as_u64()) {
-            (way, None | Some(0)) => way.to_owned(),
+            (way @ ("planned" | "scan" | "survivors"), _) | (way, None) => way.to_owned(),
             (way, Some(effort)) => format!("{way} {effort}"),
         }
     }

@@ -23,9 +23,8 @@ pub const CHILD: &str = "retrieval-child";
 const BUILD: &str = "build";
 const BUILD_WITHOUT_GRAPH: &str = "build-without-graph";
 const LOAD: &str = "load";
-/// Partitions looked at.
-const PARTITIONS: [u32; 20] =
-    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024];
+/// How far below the k-th best the mean of a partition that is looked at may lie, in hundredths of a deviation.
+const REACHES: [u32; 14] = [0, 25, 50, 75, 100, 125, 150, 175, 200, 225, 250, 300, 400, 600];
 
 /// What an index costs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,8 +88,7 @@ impl Ours {
             of("survivors", Some(Way::Survivors), vec![0]),
         ];
         if partitions > 0 {
-            let ladder = PARTITIONS.into_iter().filter(|&effort| effort as usize <= partitions).collect();
-            all.push(of("partitions", Some(Way::Partitions), ladder));
+            all.push(of("partitions", Some(Way::Partitions), REACHES.to_vec()));
         }
         if graph {
             all.push(of("graph", Some(Way::Graph), EF.to_vec()));
