@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! partitions gained ──acquire──► where to read on        partitions revoked ──release──► all of it kept
-//! record ──apply or skip──► copies ──publish──► readers ──begin_flush──► kept, with the offsets it came from
+//! record ──apply or skip──► state ──publish──► readers ──begin_flush──► kept, with the offsets it came from
 //! ```
 //!
 //! [`StateWriter`] keeps it in this process; a state that several replicas share is another
@@ -37,8 +37,8 @@ pub trait StateBackend: Send {
     /// When the state can take no more.
     fn release(&mut self, partitions: &[i32], how: Release) -> Result<(), StoreError>;
 
-    /// Takes in the event at an offset. Readers see it after [`Self::publish`]. An offset that was applied
-    /// before changes nothing.
+    /// Takes in the event at an offset. Readers see it after [`Self::publish`] at the latest. An offset that was
+    /// applied before changes nothing.
     ///
     /// # Errors
     /// When the state can take no more.
@@ -139,6 +139,10 @@ impl StateBackend for StateWriter {
 
     fn progress(&self) -> Arc<dyn AppliedOffsets> {
         Arc::new(self.store().clone())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        StateWriter::trouble(self).map(str::to_owned)
     }
 }
 

@@ -1,14 +1,14 @@
-//! The state of every shopper and item, and the offsets it came from, in memory and on disk.
+//! The state of every shopper and item, and the offsets it came from: in memory, with a journal on disk.
 //!
 //! ```text
-//! Event ──► StateWriter (one thread)                       StateStore (any thread)
-//!             │ edits copies of what a batch touches            ▲ reads, never waits
-//!             ├─ publish: copies become visible ────────────────┤
-//!             └─ flush: what changed + offsets, one batch ──► fjall ──► what is not in memory
+//! Event ──► StateWriter (one thread) ──► tables: compact bytes by key ◄── StateStore (any thread)
+//!             └─ frame of operations ──flush──► journal      └─ copied shard by shard ──► snapshot
+//! start: newest snapshot, then the journal since
 //! ```
 //!
-//! What is published is immutable (`Arc`), so a flush is a list of pointers: the writer goes on while
-//! a thread of its own encodes and writes them.
+//! What goes to disk is what was done, not what came of it: some 40 bytes an event, whatever the size of what it
+//! touches. A flush is one frame of the journal: operations and the offsets after them, all or nothing. When
+//! the journal has grown to a quarter of the state, a snapshot is made of it while the stream goes on.
 //!
 //! **Which offsets a snapshot is of.** A shopper's events lie in one partition, in order. A reader
 //! first loads the applied offsets, then the state, which may by then be newer; the state carries
@@ -16,24 +16,39 @@
 //!
 //! **Order.** What is late, repeated or expired is decided by the partition's own watermark (the newest
 //! event time seen in it), never by a clock, so reading the log again decides the same.
+//!
+//! **Bounds.** A shopper is forgotten when the watermark has moved on by `forget_after_days` since they were last
+//! seen, or when there are more than `shoppers_at_most`: then those go who were not seen for longest.
 
 pub(crate) mod codec;
-mod flush;
-mod hot;
+mod core;
+mod entry;
+mod files;
+mod journal;
+mod operation;
 mod partition;
+mod recovery;
+mod snapshot;
+mod table;
+mod tables;
+mod upkeep;
 mod window;
 mod writer;
 
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use arc_swap::ArcSwap;
-use endcap_features::{CounterFeatures, ItemCounters, SESSION_GAP_MS, UserState};
+use endcap_features::{CounterFeatures, ItemCounters, LoginLinks, SESSION_GAP_MS, StateError, UserState};
 use endcap_proto::{EventTime, ItemKey, UserKey, VisitorKey};
 use endcap_recommend::{AppliedOffset, StateReadError, StateReader, StateSnapshot};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -41,13 +56,12 @@ use twox_hash::XxHash3_64;
 pub(crate) use window::Window;
 pub use writer::{Outcome, StateWriter};
 
-use codec::{Counters, Links, Session, Shopper, Stamp};
-use hot::Hot;
-
+use self::{
+    core::Unreadable,
+    entry::{COUNTERS_HEAD, SESSION_HEAD, STAMP, Stamp},
+    tables::Tables,
+};
 use crate::PartitionOffset;
-
-/// Version of the bytes on disk.
-const VERSION: u8 = 1;
 
 /// How the state is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,10 +72,12 @@ pub struct StoreConfig {
     /// Ids of events, over all partitions, that are remembered to drop repeats. They are remembered for
     /// `late_after_ms` at least while there is room; 16 bytes each.
     pub remembered_events: usize,
-    /// Shoppers held in memory; others are read from disk when they come back.
-    pub shoppers_in_memory: usize,
-    /// Cache of disk blocks, in bytes.
-    pub cache_bytes: u64,
+    /// Shoppers remembered at most; about a KiB each with a history of 50.
+    pub shoppers_at_most: usize,
+    /// A shopper is forgotten who was not seen for so many days of the stream; 0: never.
+    pub forget_after_days: u32,
+    /// A snapshot is made when the journal has this many bytes, and a quarter of the last snapshot's.
+    pub snapshot_after_bytes: u64,
 }
 
 /// Reads the state. Clones share it.
@@ -71,20 +87,29 @@ pub struct StateStore(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     topic: Arc<str>,
-    database: Database,
-    /// Offsets, watermark: one key for each partition.
-    partitions: Keyspace,
-    /// Ids of events: one key for each flush.
-    remembered: Keyspace,
-    /// By visitor.
-    shoppers: Hot<Shopper>,
-    /// By visitor and session.
-    sessions: Hot<Session>,
-    /// By user.
-    links: Hot<Links>,
-    /// By item.
-    counters: Hot<Counters>,
+    config: StoreConfig,
+    tables: Tables,
     applied: ArcSwap<Applied>,
+    trending: ArcSwap<Trending>,
+    /// Operations that the tables may hold.
+    sequence: AtomicU64,
+    /// Operations in the journal on disk.
+    durable: Arc<AtomicU64>,
+    /// Bytes of the last snapshot.
+    snapshot_bytes: AtomicU64,
+    /// The writer has left.
+    closing: AtomicBool,
+    /// Held while this is open.
+    _lock: File,
+}
+
+/// The items that shoppers turn to most, as of an instant of the stream; counted anew every minute of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Trending {
+    /// The watermark when it was counted.
+    pub as_of: EventTime,
+    /// Most wanted first: clicks, views, carts and purchases, decayed with a half-life of a day.
+    pub items: Vec<(ItemKey, f32)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -97,12 +122,20 @@ struct Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk says no.
-    #[error("state in {path}: {source}", path = path.display())]
+    #[error("state in {path}: cannot {action}: {source}", path = path.display())]
     Storage {
         /// Which folder.
         path: PathBuf,
-        /// Why.
-        source: fjall::Error,
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A state has one writer.
+    #[error("state in {path}: another process is using it", path = path.display())]
+    InUse {
+        /// Which folder.
+        path: PathBuf,
     },
     /// What is stored cannot be read.
     #[error("state in {path}: {what} is not readable: {reason}; restore a backup, or remove the folder to read the topic again", path = path.display())]
@@ -196,36 +229,9 @@ impl StateStore {
         topic: &str,
         config: &StoreConfig,
     ) -> Result<(Self, StateWriter), StoreError> {
-        let path = dir.as_ref().to_owned();
-        let storage = |source| StoreError::Storage { path: path.clone(), source };
-        let database = Database::builder(&path).cache_size(config.cache_bytes).open().map_err(storage)?;
-        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(storage);
-        let meta = keyspace("meta")?;
-        for (key, expected) in [("version", VERSION.to_string()), ("topic", topic.to_owned())] {
-            match meta.get(key).map_err(storage)? {
-                Some(found) if *found == *expected.as_bytes() => {}
-                Some(found) => {
-                    let found = format!("{key} {}", String::from_utf8_lossy(&found));
-                    return Err(StoreError::Foreign { path, found, expected: format!("{key} {expected}") });
-                }
-                None => meta.insert(key, expected.as_bytes()).map_err(storage)?,
-            }
-        }
-        let shared = Shared {
-            topic: topic.into(),
-            partitions: keyspace("partitions")?,
-            remembered: keyspace("remembered")?,
-            shoppers: Hot::new("shoppers", keyspace("shoppers")?, &path),
-            // A candidate's counters and an anonymous session are looked up without I/O.
-            sessions: Hot::resident("sessions", keyspace("sessions")?, &path)?,
-            links: Hot::new("links", keyspace("links")?, &path),
-            counters: Hot::resident("counters", keyspace("counters")?, &path)?,
-            applied: ArcSwap::default(),
-            database,
-            path,
-        };
+        let (shared, beginning) = recovery::open(dir.as_ref(), topic, config)?;
         let store = Self(Arc::new(shared));
-        let writer = StateWriter::new(store.clone(), config)?;
+        let writer = StateWriter::new(store.clone(), beginning)?;
         Ok((store, writer))
     }
 
@@ -244,41 +250,66 @@ impl StateStore {
         self.0.applied.load().watermark
     }
 
-    /// Shoppers held in memory.
+    /// Shoppers held in memory: all that are remembered.
     pub fn shoppers_in_memory(&self) -> usize {
-        self.0.shoppers.len()
+        self.0.tables.shoppers.len()
     }
 
     /// Sessions without consent held in memory.
     pub fn sessions_in_memory(&self) -> usize {
-        self.0.sessions.len()
+        self.0.tables.sessions.len()
+    }
+
+    /// Bytes of memory that hold shoppers.
+    pub fn shopper_bytes(&self) -> usize {
+        self.0.tables.shoppers.memory()
     }
 
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
-        self.0.database.disk_space().unwrap_or_default()
+        files::bytes(&self.0.path).unwrap_or_default()
     }
 
-    /// A hash of all that was flushed of shoppers, links and items, and nothing of how it came there:
+    /// What shoppers turn to most.
+    pub fn trending(&self) -> Arc<Trending> {
+        self.0.trending.load_full()
+    }
+
+    /// A hash of all that is remembered of shoppers, links and items, and nothing of how it came there:
     /// two stores that were told the same have the same, in whatever order they heard it.
     ///
     /// # Errors
-    /// When the disk cannot be read.
+    /// When what is stored cannot be read.
     pub fn digest(&self) -> Result<u64, StoreError> {
-        let mut parts = Vec::new();
-        let Shared { shoppers, links, counters, .. } = &*self.0;
-        shoppers.for_each(|key, shopper| parts.push((0u8, key, shopper.state.encode())))?;
-        links.for_each(|key, links| parts.push((1, key, links.0.encode())))?;
-        counters.for_each(|key, counters| parts.push((2, key, counters.0.encode())))?;
-        parts.sort_unstable();
-        let mut bytes = Vec::new();
-        for (kind, key, value) in parts {
-            bytes.push(kind);
-            bytes.extend_from_slice(&key.to_le_bytes());
-            bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(&value);
+        let Tables { shoppers, links, counters, .. } = &self.0.tables;
+        let (mut digest, mut unreadable) = (0u64, None);
+        // A sum does not depend on the order of its parts.
+        let mut add = |kind: u64, key: u64, bytes: &[u8]| {
+            digest = digest.wrapping_add(XxHash3_64::oneshot_with_seed(key.rotate_left(7) ^ kind, bytes));
+        };
+        shoppers.for_each(|key, bytes| match UserState::decode_added(bytes.get(STAMP..).unwrap_or_default()) {
+            Ok(state) => add(0, key, &state.encode()),
+            Err(error) => unreadable = Some(Unreadable { kind: "shopper", key, error }),
+        });
+        links.for_each(|key, bytes| add(1, key, bytes));
+        counters.for_each(|key, bytes| add(2, key, bytes.get(COUNTERS_HEAD..).unwrap_or_default()));
+        match unreadable {
+            Some(unreadable) => Err(self.0.corrupt(unreadable)),
+            None => Ok(digest),
         }
-        Ok(XxHash3_64::oneshot(&bytes))
+    }
+
+    /// A visitor's state and its stamp.
+    fn shopper(&self, visitor: VisitorKey) -> Result<Option<(UserState, Stamp)>, StoreError> {
+        let read = self.0.tables.shoppers.with(visitor.0, |bytes| {
+            let state = UserState::decode_added(bytes.get(STAMP..).unwrap_or_default());
+            state.map(|state| (state, Stamp::read(bytes)))
+        });
+        read.transpose().map_err(|error| self.0.corrupt(Unreadable { kind: "shopper", key: visitor.0, error }))
+    }
+
+    fn stamp(&self, visitor: VisitorKey) -> Option<Stamp> {
+        self.0.tables.shoppers.with(visitor.0, Stamp::read)
     }
 
     fn snapshot(
@@ -287,36 +318,109 @@ impl StateStore {
         user: Option<UserKey>,
         session: Option<&str>,
     ) -> Result<StateSnapshot, StoreError> {
+        // Between the reads of two visitors of one account the stream may go on; then both are read again, so
+        // that the offsets say what was read. A shopper is seldom on two devices at once.
+        let mut read = self.try_snapshot(visitor, user, session)?;
+        for _ in 0..3 {
+            if read.1.len() < 2 || read.1.iter().all(|(visitor, stamp)| self.stamp(*visitor) == Some(*stamp)) {
+                break;
+            }
+            read = self.try_snapshot(visitor, user, session)?;
+        }
+        Ok(read.0)
+    }
+
+    /// A snapshot, and the visitors that it is of.
+    fn try_snapshot(
+        &self,
+        visitor: VisitorKey,
+        user: Option<UserKey>,
+        session: Option<&str>,
+    ) -> Result<(StateSnapshot, Vec<(VisitorKey, Stamp)>), StoreError> {
         let Applied { mut offsets, watermark } = Applied::clone(&self.0.applied.load());
         let mut state = UserState::default();
-        let mut seen = |other: &UserState, stamp: Stamp| {
-            state = if state.is_empty() { other.clone() } else { state.merge(other) };
-            raise(&mut offsets, stamp);
+        let mut read = Vec::new();
+        let mut seen = |other: UserState, stamp: Stamp| {
+            state = if state.is_empty() { other } else { state.merge(&other) };
+            raise(&mut offsets, &self.0.topic, stamp);
         };
-        let own = self.0.shoppers.get(visitor.0)?;
+        let own = self.shopper(visitor)?;
         let mut consent = own.is_some();
-        let user = user.or_else(|| own.as_ref().and_then(|own| own.state.user()));
-        if let Some(own) = &own {
-            seen(&own.state, own.stamp);
+        let user = user.or_else(|| own.as_ref().and_then(|(own, _)| own.user()));
+        let own_last = own.as_ref().and_then(|(own, _)| own.last_seen());
+        if let Some((own, stamp)) = own {
+            read.push((visitor, stamp));
+            seen(own, stamp);
         }
-        let links = user.map(|user| self.0.links.get(user.0)).transpose()?.flatten();
-        for (other, _) in
-            links.iter().flat_map(|links| links.0.visitors()).filter(|(other, _)| *other != visitor)
-        {
-            // A device that someone else has logged in on since is no longer this shopper's.
-            if let Some(other) = self.0.shoppers.get(other.0)?.filter(|other| other.state.user() == user) {
-                seen(&other.state, other.stamp);
+        if let Some(links) = user.map(|user| self.links(user)).transpose()?.flatten() {
+            for &(other, _) in links.visitors().iter().filter(|(other, _)| *other != visitor) {
+                // A device that someone else has logged in on since is no longer this shopper's.
+                if let Some((theirs, stamp)) = self.shopper(other)?.filter(|(theirs, _)| theirs.user() == user) {
+                    read.push((other, stamp));
+                    seen(theirs, stamp);
+                }
             }
         }
-        let session = self.0.sessions.in_memory(session_key(visitor, session));
-        if let Some(session) =
-            session.filter(|session| watermark.millis_since(session.last()) <= SESSION_GAP_MS)
-        {
-            // The shopper's newest event says whether they agree.
-            consent &= own.is_some_and(|own| own.state.last_seen() > session.state.last_seen());
-            seen(&session.state, session.stamp);
+        if let Some((session, stamp)) = self.session(session_key(visitor, session))? {
+            let last = session.last_seen();
+            if watermark.millis_since(last.unwrap_or_default()) <= SESSION_GAP_MS {
+                // The shopper's newest event says whether they agree.
+                consent &= own_last > last;
+                seen(session, stamp);
+            }
         }
-        Ok(StateSnapshot { state, applied: offsets, watermark, consent })
+        let forgotten = self.0.config.expired_before(watermark);
+        if forgotten > EventTime::MIN {
+            state.forget_before(forgotten);
+        }
+        Ok((StateSnapshot { state, applied: offsets, watermark, consent }, read))
+    }
+
+    fn links(&self, user: UserKey) -> Result<Option<LoginLinks>, StoreError> {
+        let links = self.0.tables.links.with(user.0, LoginLinks::decode).transpose();
+        links.map_err(|error| self.0.corrupt(Unreadable { kind: "links of user", key: user.0, error }))
+    }
+
+    fn session(&self, key: u64) -> Result<Option<(UserState, Stamp)>, StoreError> {
+        let session = self.0.tables.sessions.with(key, |bytes| {
+            let state = UserState::decode_added(bytes.get(SESSION_HEAD..).unwrap_or_default());
+            state.map(|state| (state, Stamp::read(bytes)))
+        });
+        session.transpose().map_err(|error| self.0.corrupt(Unreadable { kind: "session", key, error }))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn storage(&self, action: &'static str, source: io::Error) -> StoreError {
+        StoreError::Storage { path: self.path.clone(), action, source }
+    }
+
+    fn corrupt(&self, Unreadable { kind, key, error }: Unreadable) -> StoreError {
+        let (what, reason) = (format!("{kind} {key:016x}"), StateError::to_string(&error));
+        StoreError::Corrupt { path: self.path.clone(), what, reason }
+    }
+}
+
+// === impl StoreConfig ===
+
+impl StoreConfig {
+    /// What lies before this instant is expired when the stream is at `watermark`.
+    fn expired_before(&self, watermark: EventTime) -> EventTime {
+        if self.forget_after_days == 0 {
+            return EventTime::MIN;
+        }
+        watermark.plus_millis(-i64::from(self.forget_after_days) * 86_400_000)
+    }
+
+    /// A shopper who was last seen before this instant is forgotten: nothing that may still arrive is close
+    /// enough to them.
+    fn forgotten_before(&self, watermark: EventTime) -> EventTime {
+        if self.forget_after_days == 0 {
+            return EventTime::MIN;
+        }
+        self.expired_before(watermark).plus_millis(-self.late_after_ms)
     }
 }
 
@@ -337,10 +441,11 @@ impl StateReader for StateStore {
     }
 
     fn counters(&self, item: ItemKey, as_of: EventTime) -> CounterFeatures {
-        self.0
-            .counters
-            .in_memory(item.0)
-            .map_or_else(|| ItemCounters::default().read(as_of), |counters| counters.0.read(as_of))
+        let read = |bytes: &[u8]| {
+            ItemCounters::read_encoded(bytes.get(COUNTERS_HEAD..).unwrap_or_default(), as_of).ok()
+        };
+        let counted = self.0.tables.counters.with(item.0, read).flatten();
+        counted.unwrap_or_else(|| ItemCounters::default().read(as_of))
     }
 }
 
@@ -355,8 +460,9 @@ impl Default for StoreConfig {
         Self {
             late_after_ms: 3_600_000,
             remembered_events: 8_000_000,
-            shoppers_in_memory: 1_000_000,
-            cache_bytes: 64 << 20,
+            shoppers_at_most: 5_000_000,
+            forget_after_days: 180,
+            snapshot_after_bytes: 64 << 20,
         }
     }
 }
@@ -367,9 +473,16 @@ pub(crate) fn session_key(visitor: VisitorKey, session: Option<&str>) -> u64 {
 }
 
 /// Lifts one partition's offset to a stamp, where that is further.
-fn raise(offsets: &mut Arc<[AppliedOffset]>, stamp: Stamp) {
-    let behind = |at: &AppliedOffset| at.partition == stamp.partition && at.offset < stamp.next;
-    if let Some(place) = offsets.iter().position(behind) {
-        Arc::make_mut(offsets)[place].offset = stamp.next;
+fn raise(offsets: &mut Arc<[AppliedOffset]>, topic: &Arc<str>, stamp: Stamp) {
+    match offsets.binary_search_by_key(&stamp.partition, |at| at.partition) {
+        Ok(place) if offsets[place].offset < stamp.next => Arc::make_mut(offsets)[place].offset = stamp.next,
+        Ok(_) => {}
+        // Seen before its partition was published for the first time.
+        Err(place) => {
+            let Stamp { partition, next } = stamp;
+            let mut all = offsets.to_vec();
+            all.insert(place, AppliedOffset { topic: topic.clone(), partition, offset: next });
+            *offsets = all.into();
+        }
     }
 }

@@ -22,8 +22,12 @@ struct Shop {
 
 impl Shop {
     fn open() -> Self {
+        Self::with(&StoreConfig::default())
+    }
+
+    fn with(config: &StoreConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (store, writer) = StateStore::open(dir.path(), "events", &StoreConfig::default()).unwrap();
+        let (store, writer) = StateStore::open(dir.path(), "events", config).unwrap();
         Self { store, writer, next: 0, _dir: dir }
     }
 
@@ -91,12 +95,16 @@ fn a_click_is_seen_at_once_with_the_offset_after_it() {
 }
 
 #[test]
-fn nothing_is_seen_before_it_is_published() {
+fn what_is_seen_before_the_offsets_are_published_says_its_own_offset() {
     let mut shop = Shop::open();
     shop.writer.apply(0, 0, &view("e1", "v", "shoe", 0)).unwrap();
-    assert!(shop.read("v", None, None).state.is_empty());
+    shop.writer.apply(0, 1, &view("e2", "other", "hat", 0)).unwrap();
+    assert!(shop.store.applied().is_empty());
+    let snapshot = shop.read("v", None, None);
+    let offsets: Vec<_> = snapshot.applied.iter().map(|at| (at.partition, at.offset)).collect();
+    assert_eq!((snapshot.state.history().len(), offsets), (1, vec![(0, 1)]));
     shop.writer.publish();
-    assert_eq!(shop.history("v", None, None), keys(&["shoe"]));
+    assert_eq!(shop.store.applied().first().map(|at| at.offset), Some(2));
 }
 
 #[test]
@@ -241,4 +249,102 @@ fn a_folder_of_another_topic_is_refused() {
         error.to_string().contains("topic events") && error.to_string().contains("topic clicks"),
         "{error}"
     );
+}
+
+/// A minute of it has passed for the stream, and what is done beside it is done.
+fn kept_up(shop: &mut Shop, until: impl Fn(&Shop) -> bool, minute: i64) {
+    for i in 0..500 {
+        shop.tell(view(&format!("tick-{minute}-{i}"), "clock", "tick", minute + i));
+        shop.writer.flush().unwrap();
+        if until(shop) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it did not happen");
+}
+
+#[test]
+fn a_shopper_is_forgotten_when_the_stream_has_moved_on() {
+    let mut shop = Shop::with(&StoreConfig { forget_after_days: 1, ..StoreConfig::default() });
+    let day = 24 * 60;
+    shop.tell(view("e1", "gone", "shoe", 0));
+    shop.tell(view("e2", "back", "shoe", 0));
+    shop.tell(view("e3", "other", "hat", day + 1));
+    assert!(shop.history("gone", None, None).is_empty(), "a day later nothing is shown of it");
+    shop.tell(view("e4", "back", "sock", day + 30));
+    assert_eq!(shop.history("back", None, None), keys(&["sock"]));
+    // Another hour on, when nothing can come that is close enough to it, it is gone.
+    kept_up(&mut shop, |shop| shop.store.shoppers_in_memory() == 3, day + 62);
+    assert_eq!(shop.history("back", None, None), keys(&["sock"]));
+}
+
+#[test]
+fn those_longest_unseen_go_first_when_there_are_too_many() {
+    let mut shop = Shop::with(&StoreConfig { shoppers_at_most: 50, ..StoreConfig::default() });
+    for i in 0..100 {
+        shop.tell(view(&format!("e{i}"), &format!("v{i}"), "shoe", i));
+    }
+    kept_up(&mut shop, |shop| shop.store.shoppers_in_memory() <= 53, 101);
+    assert!(shop.history("v99", None, None).len() == 1 && shop.history("v0", None, None).is_empty());
+}
+
+#[test]
+fn what_shoppers_turn_to_most_is_told() {
+    let mut shop = Shop::open();
+    for i in 0..30 {
+        let item = if i % 3 == 0 { "hat" } else { "shoe" };
+        shop.tell(view(&format!("e{i}"), &format!("v{i}"), item, i));
+    }
+    kept_up(&mut shop, |shop| shop.store.trending().items.len() == 3, 31);
+    let trending = shop.store.trending();
+    let items: Vec<_> = trending.items.iter().map(|(item, _)| *item).filter(|item| *item != ItemKey::of("tick")).collect();
+    assert_eq!(items, keys(&["shoe", "hat"]));
+}
+
+#[test]
+fn a_visitor_and_a_user_are_forgotten_for_good() {
+    let mut shop = Shop::open();
+    shop.tell(by(view("e1", "phone", "shoe", 0), "anna"));
+    shop.tell(by(view("e2", "laptop", "hat", 1), "anna"));
+    shop.tell(by(view("e3", "laptop", "sock", 50), "anna"));
+    let noon = EventTime::clamped(START + 40 * MINUTE);
+    shop.writer.forget(VisitorKey::of("phone"), noon).unwrap();
+    shop.writer.forget(VisitorKey::of("laptop"), noon).unwrap();
+    shop.writer.unlink(UserKey::of("anna")).unwrap();
+    let after = |shop: &Shop| {
+        (shop.history("phone", Some("anna"), None), shop.history("laptop", None, None))
+    };
+    assert_eq!(after(&shop), (vec![], keys(&["sock"])));
+    shop.writer.flush().unwrap();
+    let Shop { store, writer, next, _dir } = shop;
+    drop((store, writer));
+    let (store, writer) = StateStore::open(_dir.path(), "events", &StoreConfig::default()).unwrap();
+    let shop = Shop { store, writer, next, _dir };
+    assert_eq!(after(&shop), (vec![], keys(&["sock"])));
+}
+
+#[test]
+fn a_snapshot_replaces_the_journal_before_it() {
+    let mut shop = Shop::open();
+    for i in 0..5000 {
+        shop.tell(view(&format!("e{i}"), &format!("v{}", i % 700), &format!("item-{}", i % 90), i / 100));
+    }
+    shop.writer.flush().unwrap();
+    let (digest, journal) = (shop.store.digest().unwrap(), shop.store.disk_bytes());
+    shop.writer.snapshot().unwrap();
+    assert!(shop.store.disk_bytes() < journal, "{} bytes after {journal}", shop.store.disk_bytes());
+    let Shop { store, writer, _dir, .. } = shop;
+    drop((store, writer));
+    let (store, mut writer) = StateStore::open(_dir.path(), "events", &StoreConfig::default()).unwrap();
+    assert_eq!(store.digest().unwrap(), digest);
+    // Its window of repeats is there as well.
+    assert_eq!(writer.apply(0, 9000, &view("e4999", "v1", "item-1", 49)).unwrap(), Outcome::Duplicate);
+}
+
+#[test]
+fn a_folder_in_use_is_refused() {
+    let shop = Shop::open();
+    let error = StateStore::open(shop._dir.path(), "events", &StoreConfig::default()).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
 }

@@ -3,6 +3,8 @@
 //! Integers are LEB128 varints or little-endian words. A reader checks every length against what is
 //! left before it allocates, so that no input can panic or take memory out of proportion.
 
+use endcap_proto::EventTime;
+
 /// Why bytes are no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
@@ -46,6 +48,13 @@ pub(crate) fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes of a time: 48 bits of milliseconds reach beyond the year 9999.
+pub(crate) const TIME_BYTES: usize = 6;
+
+pub(crate) fn write_time(out: &mut Vec<u8>, time: EventTime) {
+    out.extend(&time.as_millis().to_le_bytes()[..TIME_BYTES]);
+}
+
 /// A cursor over bytes from outside.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
@@ -83,6 +92,23 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn byte(&mut self) -> Result<u8, StateError> {
         self.take::<1>().map(|[byte]| byte)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, StateError> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    /// A time that is at most `last`.
+    pub(crate) fn time(&mut self, last: EventTime) -> Result<EventTime, StateError> {
+        let [a, b, c, d, e, f] = self.take()?;
+        EventTime::from_millis(i64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+            .filter(|&time| time <= last)
+            .ok_or_else(|| self.corrupt("a time lies after the last"))
+    }
+
+    /// How many bytes have been read.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
     }
 
     pub(crate) fn u32(&mut self) -> Result<u32, StateError> {

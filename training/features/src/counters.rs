@@ -172,26 +172,57 @@ impl ItemCounters {
     /// The counts as of an instant. A bucket counts as its middle, or as `as_of` where that lies
     /// before; buckets that begin at or after `as_of` do not count.
     pub fn read(&self, as_of: EventTime) -> CounterFeatures {
-        let mut sums = [[0.0; KINDS]; 3];
-        decay(&self.days, as_of, 24, &DAY_STEPS, &mut sums);
-        decay(&self.hours, as_of, 1, &HOUR_STEPS, &mut sums);
-        let windows = |kind: CounterKind| {
-            let [hour, day, week] = sums.map(|sums| sums[kind as usize] as f32);
-            Windows { hour, day, week }
-        };
-        // A steady rate r a day gives a decayed count of about r · half-life / ln 2.
-        let interest = |window: usize| {
-            let count: f64 = sums[window][CounterKind::Click as usize..].iter().sum();
-            count * std::f64::consts::LN_2 / (HALF_LIVES[window] / 24.0)
-        };
-        CounterFeatures {
-            impressions: windows(CounterKind::Impression),
-            clicks: windows(CounterKind::Click),
-            views: windows(CounterKind::View),
-            carts: windows(CounterKind::Cart),
-            purchases: windows(CounterKind::Purchase),
-            trending: ((interest(1) + 1.0) / (interest(2) + 1.0)).ln() as f32,
+        features(&self.hours, &self.days, as_of)
+    }
+
+    /// Counts one event where the bytes of counts lie; false, and nothing done, where they have to be
+    /// decoded, applied and encoded: when the event does not fall into a count of the newest hour that is
+    /// there already, or its number would take more room.
+    pub fn add_to(bytes: &mut [u8], event_type: EventType, time: EventTime) -> bool {
+        Self::count_in_place(bytes, event_type, time).is_some()
+    }
+
+    fn count_in_place(bytes: &mut [u8], event_type: EventType, time: EventTime) -> Option<()> {
+        let Some(kind) = CounterKind::of(event_type) else { return Some(()) };
+        let mut at = 0;
+        if *bytes.first()? != Self::FORMAT_VERSION {
+            return None;
         }
+        at += 1;
+        if varint(bytes, &mut at)? == 0 || varint(bytes, &mut at)? != (time.as_millis() / HOUR_MS) as u64 {
+            return None;
+        }
+        let mask = *bytes.get(at)?;
+        at += 1;
+        if mask >> kind as usize & 1 == 0 {
+            return None;
+        }
+        for _ in 0..(mask & ((1 << kind as usize) - 1)).count_ones() {
+            varint(bytes, &mut at)?;
+        }
+        // The low seven bits; where they overflow, the slow way carries.
+        let byte = bytes.get_mut(at).filter(|byte| **byte & 0x7f < 0x7f)?;
+        *byte += 1;
+        Some(())
+    }
+
+    /// Whether encoded counts have an event within the hours kept before an instant, or after it.
+    pub fn is_recent(bytes: &[u8], as_of: EventTime) -> bool {
+        let mut at = 1;
+        let newest = varint(bytes, &mut at).filter(|&hours| hours > 0).and_then(|_| varint(bytes, &mut at));
+        newest.is_some_and(|newest| newest + u64::from(HOURS) >= (as_of.as_millis() / HOUR_MS) as u64)
+    }
+
+    /// As [`Self::decode`] and [`Self::read`], without allocating.
+    ///
+    /// # Errors
+    /// Another format version, or bytes that are no counts. Never panics.
+    pub fn read_encoded(bytes: &[u8], as_of: EventTime) -> Result<CounterFeatures, StateError> {
+        let mut reader = Reader::open("item counters", bytes, Self::FORMAT_VERSION)?;
+        let (mut hours, mut days) = ([EMPTY; HOURS as usize], [EMPTY; DAYS as usize]);
+        let hours = decode_into(&mut reader, HOURS, &mut hours)?;
+        let days = decode_into(&mut reader, DAYS, &mut days)?;
+        Ok(features(hours, days, as_of))
     }
 
     /// The counts as bytes. Equal counts give equal bytes.
@@ -218,6 +249,29 @@ impl ItemCounters {
         }
         reader.finish()?;
         Ok(Self { hours, days })
+    }
+}
+
+fn features(hours: &[Bucket], days: &[Bucket], as_of: EventTime) -> CounterFeatures {
+    let mut sums = [[0.0; KINDS]; 3];
+    decay(days, as_of, 24, &DAY_STEPS, &mut sums);
+    decay(hours, as_of, 1, &HOUR_STEPS, &mut sums);
+    let windows = |kind: CounterKind| {
+        let [hour, day, week] = sums.map(|sums| sums[kind as usize] as f32);
+        Windows { hour, day, week }
+    };
+    // A steady rate r a day gives a decayed count of about r · half-life / ln 2.
+    let interest = |window: usize| {
+        let count: f64 = sums[window][CounterKind::Click as usize..].iter().sum();
+        count * std::f64::consts::LN_2 / (HALF_LIVES[window] / 24.0)
+    };
+    CounterFeatures {
+        impressions: windows(CounterKind::Impression),
+        clicks: windows(CounterKind::Click),
+        views: windows(CounterKind::View),
+        carts: windows(CounterKind::Cart),
+        purchases: windows(CounterKind::Purchase),
+        trending: ((interest(1) + 1.0) / (interest(2) + 1.0)).ln() as f32,
     }
 }
 
@@ -290,11 +344,24 @@ fn encode(buckets: &[Bucket], out: &mut Vec<u8>) {
 }
 
 fn decode(reader: &mut Reader<'_>, keep: u32) -> Result<Vec<Bucket>, StateError> {
+    let mut buckets = [EMPTY; HOURS as usize];
+    decode_into(reader, keep, &mut buckets).map(|buckets| buckets.to_vec())
+}
+
+const EMPTY: Bucket = (0, [0; KINDS]);
+
+/// Fills the end of `room`, which holds `keep` buckets at least: oldest first.
+fn decode_into<'a>(
+    reader: &mut Reader<'_>,
+    keep: u32,
+    room: &'a mut [Bucket],
+) -> Result<&'a [Bucket], StateError> {
     let len = reader.count(keep as usize)?;
-    let mut buckets = Vec::<Bucket>::with_capacity(len);
-    for _ in 0..len {
+    let begin = room.len() - len;
+    let buckets = &mut room[begin..];
+    for i in (0..len).rev() {
         let step = u32::try_from(reader.varint()?).ok();
-        let bucket = match (buckets.first(), buckets.last()) {
+        let bucket = match (buckets.last(), buckets.get(i + 1)) {
             (Some(&(newest, _)), Some(&(previous, _))) => step
                 .filter(|&step| step > 0)
                 .and_then(|step| previous.checked_sub(step))
@@ -311,8 +378,21 @@ fn decode(reader: &mut Reader<'_>, keep: u32) -> Result<Vec<Bucket>, StateError>
             let read = u32::try_from(reader.varint()?).ok().filter(|&read| read > 0);
             *count = read.ok_or_else(|| reader.corrupt("a count must be 1 to 2^32 - 1"))?;
         }
-        buckets.push((bucket, counts));
+        buckets[i] = (bucket, counts);
     }
-    buckets.reverse();
     Ok(buckets)
+}
+
+/// The number at a place, which moves behind it.
+fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }

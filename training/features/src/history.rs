@@ -15,9 +15,9 @@ pub const SESSION_GAP_MS: i64 = 30 * 60 * 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionTag(pub NonZeroU32);
 
-/// Tells events of one user and one millisecond apart: the upper 32 bits of the event's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventTag(pub u32);
+/// Tells events of one user and one millisecond apart: the upper 16 bits of the event's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EventTag(pub u16);
 
 /// One product that a user showed interest in, once.
 ///
@@ -59,7 +59,7 @@ impl SessionTag {
 impl EventTag {
     /// The tag of an event's key.
     pub fn of(event: EventKey) -> Self {
-        Self((event.0 >> 32) as u32)
+        Self((event.0 >> 48) as u16)
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod bytes;
 mod counters;
+mod encoded;
 mod event;
 mod history;
 mod keys;

@@ -7,7 +7,7 @@
 
 use endcap_proto::{EventTime, EventType, ItemKey};
 
-use crate::bytes::{Reader, StateError, write_varint};
+use crate::bytes::{Reader, StateError, write_time};
 
 /// How many products each list keeps.
 pub(crate) const NEWEST_MAX: usize = 64;
@@ -64,23 +64,29 @@ impl NewestItems {
         }
     }
 
-    /// Times are written as milliseconds before `last`, which no entry is newer than.
-    pub(crate) fn encode(&self, last: EventTime, out: &mut Vec<u8>) {
-        write_varint(out, self.0.len() as u64);
+    pub(crate) fn forget_before(&mut self, time: EventTime) {
+        self.0.retain(|entry| entry.time >= time);
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.0.len() as u8);
         for entry in &self.0 {
             out.extend(entry.item.0.to_le_bytes());
             out.push(entry.event_type as u8);
-            write_varint(out, last.millis_since(entry.time) as u64);
+            write_time(out, entry.time);
         }
     }
 
-    /// Takes only the event types that `may` names.
+    /// Takes only the event types that `may` names, and times up to `last`.
     pub(crate) fn decode(
         reader: &mut Reader<'_>,
         last: EventTime,
         may: &[EventType],
     ) -> Result<Self, StateError> {
-        let count = reader.count(NEWEST_MAX)?;
+        let count = usize::from(reader.byte()?);
+        if count > NEWEST_MAX {
+            return Err(reader.corrupt("a list is longer than it may be"));
+        }
         let mut entries = Vec::<NewestItem>::with_capacity(count);
         for _ in 0..count {
             let item = ItemKey(reader.u64()?);
@@ -90,17 +96,8 @@ impl NewestItems {
             let event_type = EventType::from_number(reader.byte()?)
                 .filter(|event_type| may.contains(event_type))
                 .ok_or_else(|| reader.corrupt("the event type does not belong here"))?;
-            entries.push(NewestItem { item, time: time_before(reader, last)?, event_type });
+            entries.push(NewestItem { item, time: reader.time(last)?, event_type });
         }
         Ok(Self(entries))
     }
-}
-
-/// A time written as milliseconds before `last`.
-pub(crate) fn time_before(reader: &mut Reader<'_>, last: EventTime) -> Result<EventTime, StateError> {
-    let before = reader.varint()?;
-    i64::try_from(before)
-        .ok()
-        .and_then(|before| EventTime::from_millis(last.as_millis().checked_sub(before)?))
-        .ok_or_else(|| reader.corrupt("a time lies before 1970"))
 }

@@ -9,9 +9,9 @@
 use endcap_proto::{EventTime, EventType, ItemKey, UserKey, VisitorKey};
 
 use crate::{
-    EventFacts, EventTag, HISTORY_MAX, HistoryEntry, NewestItem, SessionTag, StateError,
+    EventFacts, EventTag, HISTORY_MAX, HistoryEntry, NewestItem, StateError,
     bytes::{Reader, write_varint},
-    newest::{NewestItems, time_before},
+    newest::NewestItems,
 };
 
 /// Everything remembered of one visitor, or of the linked visitors of one user.
@@ -20,12 +20,12 @@ use crate::{
 /// event. Equal states have equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserState {
-    last_seen: Option<EventTime>,
-    user: Option<(EventTime, UserKey)>,
-    history: Vec<HistoryEntry>,
-    orders: NewestItems,
-    cart: NewestItems,
-    dismissed: NewestItems,
+    pub(crate) last_seen: Option<EventTime>,
+    pub(crate) user: Option<(EventTime, UserKey)>,
+    pub(crate) history: Vec<HistoryEntry>,
+    pub(crate) orders: NewestItems,
+    pub(crate) cart: NewestItems,
+    pub(crate) dismissed: NewestItems,
 }
 
 /// The visitors (browsers, devices) of one user, by the newest [`LoginLinks::MAX`] logins.
@@ -40,16 +40,13 @@ pub struct LoginLinks {
 /// How far a shopper's clock may run ahead of ours: 5 minutes.
 pub const CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
 
-const ORDERS: &[EventType] = &[EventType::Purchase, EventType::Refund];
-const CART: &[EventType] = &[EventType::AddToCart, EventType::RemoveFromCart];
-const DISMISSED: &[EventType] = &[EventType::Dismiss];
+pub(crate) const ORDERS: &[EventType] = &[EventType::Purchase, EventType::Refund];
+pub(crate) const CART: &[EventType] = &[EventType::AddToCart, EventType::RemoveFromCart];
+pub(crate) const DISMISSED: &[EventType] = &[EventType::Dismiss];
 
 // === impl UserState ===
 
 impl UserState {
-    /// Version of the bytes that [`Self::encode`] writes.
-    pub const FORMAT_VERSION: u8 = 1;
-
     /// Takes an event in; whether that changed the state.
     ///
     /// A repeat changes nothing, whether its entries are still in the history or have been pushed
@@ -160,6 +157,20 @@ impl UserState {
         self.last_seen
     }
 
+    /// Forgets what happened before an instant. What was logged in before it is no longer logged in.
+    pub fn forget_before(&mut self, time: EventTime) {
+        if self.last_seen.is_none_or(|last| last < time) {
+            *self = Self::default();
+            return;
+        }
+        self.user = self.user.filter(|&(at, _)| at >= time);
+        let old = self.history.partition_point(|entry| entry.time < time);
+        self.history.drain(..old);
+        for list in [&mut self.orders, &mut self.cart, &mut self.dismissed] {
+            list.forget_before(time);
+        }
+    }
+
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.last_seen.is_none()
@@ -174,141 +185,7 @@ impl UserState {
         let newest = self.history[..entries].last();
         newest.map_or(now, |entry| now.max(entry.time.plus_millis(1)))
     }
-
-    /// The state as bytes: 16 to 18 bytes an entry of the history, 10 to 14 an entry of the other
-    /// lists. Equal states give equal bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16 + 18 * self.history.len());
-        out.push(Self::FORMAT_VERSION);
-        let Some(last_seen) = self.last_seen else { return out };
-        write_varint(&mut out, last_seen.as_millis() as u64);
-        match self.user {
-            None => out.push(0),
-            Some((time, user)) => {
-                out.push(1);
-                out.extend(user.0.to_le_bytes());
-                write_varint(&mut out, last_seen.millis_since(time) as u64);
-            }
-        }
-        self.encode_history(last_seen, &mut out);
-        for list in [&self.orders, &self.cart, &self.dismissed] {
-            list.encode(last_seen, &mut out);
-        }
-        out
-    }
-
-    /// Newest first. Each entry is a byte of event type (low five bits) and flags, then what the
-    /// flags do not say is the same as in the entry before.
-    fn encode_history(&self, last_seen: EventTime, out: &mut Vec<u8>) {
-        write_varint(out, self.history.len() as u64);
-        let (mut time, mut event, mut session) = (last_seen, None, None);
-        for entry in self.history.iter().rev() {
-            let same_event = event == Some(entry.event) && time == entry.time;
-            let same_session = session == entry.session;
-            let mut head = entry.event_type as u8;
-            head |= if same_event { SAME_EVENT } else { 0 };
-            head |= if same_session { SAME_SESSION } else { 0 };
-            head |= if entry.session.is_none() { NO_SESSION } else { 0 };
-            out.push(head);
-            if !same_event {
-                write_varint(out, time.millis_since(entry.time) as u64);
-                out.extend(entry.event.0.to_le_bytes());
-            }
-            out.extend(entry.item.0.to_le_bytes());
-            if let (false, Some(session)) = (same_session, entry.session) {
-                out.extend(session.0.get().to_le_bytes());
-            }
-            (time, event, session) = (entry.time, Some(entry.event), entry.session);
-        }
-    }
-
-    /// Reads what [`Self::encode`] wrote.
-    ///
-    /// # Errors
-    /// Another format version, or bytes that are no state. Never panics.
-    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        let mut reader = Reader::open("user state", bytes, Self::FORMAT_VERSION)?;
-        if bytes.len() == 1 {
-            return Ok(Self::default());
-        }
-        let last_seen = i64::try_from(reader.varint()?)
-            .ok()
-            .and_then(EventTime::from_millis)
-            .ok_or_else(|| reader.corrupt("a time lies after the year 9999"))?;
-        let user = match reader.byte()? {
-            0 => None,
-            1 => {
-                let user = UserKey(reader.u64()?);
-                Some((time_before(&mut reader, last_seen)?, user))
-            }
-            _ => return Err(reader.corrupt("the mark of a user must be 0 or 1")),
-        };
-        let state = Self {
-            last_seen: Some(last_seen),
-            user,
-            history: Self::decode_history(&mut reader, last_seen)?,
-            orders: NewestItems::decode(&mut reader, last_seen, ORDERS)?,
-            cart: NewestItems::decode(&mut reader, last_seen, CART)?,
-            dismissed: NewestItems::decode(&mut reader, last_seen, DISMISSED)?,
-        };
-        reader.finish()?;
-        Ok(state)
-    }
-
-    fn decode_history(
-        reader: &mut Reader<'_>,
-        last_seen: EventTime,
-    ) -> Result<Vec<HistoryEntry>, StateError> {
-        let count = reader.count(HISTORY_MAX)?;
-        let mut history = Vec::<HistoryEntry>::with_capacity(count);
-        for _ in 0..count {
-            let newer = history.last().copied();
-            let head = reader.byte()?;
-            let event_type = EventType::from_number(head & EVENT_TYPE)
-                .filter(|event_type| event_type.is_interest())
-                .ok_or_else(|| reader.corrupt("the event type does not belong into a history"))?;
-            let (time, event) = match (head & SAME_EVENT != 0, newer) {
-                (true, Some(newer)) => (newer.time, newer.event),
-                (true, None) => return Err(reader.corrupt("the first entry has none before it")),
-                (false, newer) => {
-                    let time = time_before(reader, newer.map_or(last_seen, |newer| newer.time))?;
-                    let event = EventTag(reader.u32()?);
-                    if newer.is_some_and(|newer| (newer.time, newer.event) == (time, event)) {
-                        return Err(reader.corrupt("an event that is the same must be flagged so"));
-                    }
-                    (time, event)
-                }
-            };
-            let item = ItemKey(reader.u64()?);
-            let before = newer.and_then(|newer| newer.session);
-            let session = match (head & SAME_SESSION != 0, head & NO_SESSION != 0) {
-                (true, none) if before.is_none() == none => before,
-                (false, true) if before.is_some() => None,
-                (false, false) => {
-                    let tag = std::num::NonZeroU32::new(reader.u32()?).map(SessionTag);
-                    if tag.is_none() || tag == before {
-                        return Err(reader.corrupt("a session must be new where it is spelt out"));
-                    }
-                    tag
-                }
-                _ => return Err(reader.corrupt("the flags of a session contradict")),
-            };
-            let entry = HistoryEntry { time, event, item, event_type, session };
-            if newer.is_some_and(|newer| newer <= entry) {
-                return Err(reader.corrupt("a history must run from new to old"));
-            }
-            history.push(entry);
-        }
-        history.reverse();
-        Ok(history)
-    }
 }
-
-/// Bits of the byte that opens an entry of an encoded history.
-const EVENT_TYPE: u8 = 0b0001_1111;
-const SAME_EVENT: u8 = 0b0010_0000;
-const SAME_SESSION: u8 = 0b0100_0000;
-const NO_SESSION: u8 = 0b1000_0000;
 
 // === impl LoginLinks ===
 
@@ -342,6 +219,13 @@ impl LoginLinks {
             merged.link(visitor, time);
         }
         merged
+    }
+
+    /// Takes a visitor out; whether it was there.
+    pub fn unlink(&mut self, visitor: VisitorKey) -> bool {
+        let before = self.visitors.len();
+        self.visitors.retain(|&(other, _)| other != visitor);
+        self.visitors.len() < before
     }
 
     /// The visitors, by key, each with the newest time it was seen logged in.

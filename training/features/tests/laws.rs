@@ -23,7 +23,7 @@ struct Fact {
 
 impl EventFacts for Fact {
     fn key(&self) -> EventKey {
-        EventKey(self.key << 32)
+        EventKey(self.key << 48)
     }
 
     fn event_type(&self) -> EventType {
@@ -151,12 +151,76 @@ proptest! {
     }
 
     #[test]
+    fn adding_to_bytes_is_applying_to_the_state(facts in many_facts(), sorted: bool, room in 0..64usize) {
+        let mut facts = facts;
+        if sorted {
+            facts.sort_by_key(|fact| fact.time);
+        }
+        let mut bytes = UserState::default().encode();
+        if let Some(first) = facts.first() {
+            let mut room = [0xaa; UserState::FIRST_MAX];
+            if let Some(length) = UserState::begin_with(&mut room, first) {
+                bytes = room[..length].to_vec();
+                prop_assert_eq!(&bytes, &state(&facts[..1]).encode());
+            }
+        }
+        for fact in &facts {
+            let length = bytes.len();
+            bytes.resize(length + room, 0xaa);
+            match UserState::add_to(&mut bytes, length, fact) {
+                Some(added) => bytes.truncate(added),
+                None => {
+                    bytes.truncate(length);
+                    let mut state = UserState::decode_added(&bytes).unwrap();
+                    state.apply(fact);
+                    bytes = state.encode();
+                }
+            }
+            prop_assert_eq!(UserState::last_seen_of(&bytes), UserState::decode_added(&bytes).unwrap().last_seen());
+        }
+        prop_assert_eq!(UserState::decode_added(&bytes).unwrap(), state(&facts));
+    }
+
+    #[test]
+    fn counting_in_bytes_is_applying_to_the_counts(facts in many_facts(), near: bool, as_of in 0..100_000_000i64) {
+        let mut bytes = ItemCounters::default().encode();
+        let mut whole = ItemCounters::default();
+        for fact in &facts {
+            let time = EventTime::clamped(if near { fact.time % 9_000_000 } else { fact.time });
+            whole.apply(fact.event_type, time);
+            if !ItemCounters::add_to(&mut bytes, fact.event_type, time) {
+                let mut counters = ItemCounters::decode(&bytes).unwrap();
+                counters.apply(fact.event_type, time);
+                bytes = counters.encode();
+            }
+        }
+        prop_assert_eq!(&bytes, &whole.encode());
+        let as_of = EventTime::clamped(as_of);
+        prop_assert_eq!(ItemCounters::read_encoded(&bytes, as_of), Ok(whole.read(as_of)));
+    }
+
+    #[test]
+    fn what_is_forgotten_was_never_applied(facts in facts(60), at in 0..100_000_000i64) {
+        let at = EventTime::clamped(at);
+        let mut forgetful = state(&facts);
+        forgetful.forget_before(at);
+        let after: Vec<_> = facts.iter().filter(|fact| EventFacts::time(*fact) >= at).cloned().collect();
+        prop_assert_eq!(forgetful, state(&after));
+    }
+
+    #[test]
     fn readers_take_any_bytes_without_panic(mut bytes: Vec<u8>) {
-        for version in [None, Some(1)] {
+        for version in [None, Some(1), Some(UserState::FORMAT_VERSION)] {
             if let (Some(version), Some(first)) = (version, bytes.first_mut()) {
                 *first = version;
             }
-            let _ = UserState::decode(&bytes);
+            let _ = UserState::decode_added(&bytes);
+            let _ = UserState::last_seen_of(&bytes);
+            let _ = ItemCounters::read_encoded(&bytes, EventTime::MIN);
+            let mut room = bytes.clone();
+            room.resize(bytes.len() + 40, 0);
+            let _ = UserState::add_to(&mut room, bytes.len(), &view(1, 1, 1));
+            let _ = ItemCounters::add_to(&mut room, EventType::View, EventTime::MIN);
             let _ = ItemCounters::decode(&bytes);
             let _ = LoginLinks::decode(&bytes);
         }
@@ -317,8 +381,8 @@ fn fifty_entries_take_less_than_a_kibibyte() {
 
 #[test]
 fn a_newer_format_is_refused_with_what_to_do() {
-    let error = UserState::decode(&[2, 0]).unwrap_err();
-    assert!(matches!(error, StateError::Version { found: 2, newest: 1, .. }));
+    let error = UserState::decode(&[3, 0]).unwrap_err();
+    assert!(matches!(error, StateError::Version { found: 3, newest: 2, .. }));
     assert!(error.to_string().contains("run that one, or rebuild the state"), "{error}");
     assert!(matches!(UserState::decode(&[]), Err(StateError::Truncated { .. })));
 }

@@ -5,19 +5,20 @@
 //! applied (not older than the horizon) was first seen within the last horizon of the watermark's way,
 //! so its key is in one of the two. Which generation a key falls into depends on the log alone.
 
-use std::collections::HashSet;
-
+use endcap_features::KeySet;
 use endcap_proto::EventTime;
 
 /// Ids of the events seen lately in one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    younger: HashSet<u64>,
-    older: HashSet<u64>,
+    younger: KeySet<u64>,
+    older: KeySet<u64>,
     /// Number of the younger generation.
     generation: u64,
     /// The watermark when the younger generation began.
     began: Option<EventTime>,
+    /// Whether [`Self::take_new`] is asked for.
+    tracked: bool,
     /// Keys that came since the last [`Self::take_new`], all of `generation`.
     new: Vec<u64>,
     /// The same of a generation that ended since.
@@ -42,6 +43,11 @@ impl Window {
         window
     }
 
+    /// Remembers what is new, too, for [`Self::take_new`].
+    pub(crate) fn tracked(self) -> Self {
+        Self { tracked: true, ..self }
+    }
+
     /// Notes an event; whether it is new. `watermark` includes it.
     pub(crate) fn insert(&mut self, key: u64, watermark: EventTime, horizon_ms: i64, room: usize) -> bool {
         let began = *self.began.get_or_insert(watermark);
@@ -55,13 +61,20 @@ impl Window {
         if self.older.contains(&key) || !self.younger.insert(key) {
             return false;
         }
-        self.new.push(key);
+        if self.tracked {
+            self.new.push(key);
+        }
         true
     }
 
     /// Number of the younger generation, and the watermark when it began.
     pub(crate) fn generation(&self) -> (u64, EventTime) {
         (self.generation, self.began.unwrap_or_default())
+    }
+
+    /// The keys of the younger and of the older generation.
+    pub(super) fn keys(&self) -> [&KeySet<u64>; 2] {
+        [&self.younger, &self.older]
     }
 
     /// Keys that came since the last call, by generation.
@@ -117,7 +130,7 @@ mod tests {
             flush in proptest::collection::vec(any::<bool>(), 200),
             room in 4usize..100,
         ) {
-            let (mut whole, mut window) = (Window::default(), Window::default());
+            let (mut whole, mut window) = (Window::default(), Window::default().tracked());
             let mut disk: Vec<(u64, Vec<u64>)> = Vec::new();
             let mut watermark = 0;
             for ((key, step), flush) in events.into_iter().zip(flush) {
@@ -130,7 +143,7 @@ mod tests {
                     disk.extend(window.take_new());
                     let (generation, began) = window.generation();
                     disk.retain(|(of, _)| of + 1 >= generation);
-                    window = Window::restore(generation, began, disk.clone());
+                    window = Window::restore(generation, began, disk.clone()).tracked();
                 }
             }
         }

@@ -1,40 +1,53 @@
-//! The one writer: decides what an event may do, does it to copies, publishes and flushes them.
+//! The one writer: takes events, keeps the journal of them, and lets the rest be done beside the stream.
 //!
 //! ```text
-//! late? ─► repeat? ─► consent? ─yes─► shopper, links of the user, counters of the items
-//!                         └─no──► session of this visitor, which ends after half an hour
+//! apply ──► Core (tables) ──► frame ──begin_flush──► flushing thread ──► journal
+//!                                        └─ journal long enough? ──► upkeep thread: snapshot, expiry, trending
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+};
 
 use endcap_features::SESSION_GAP_MS;
-use endcap_proto::{EventTime, EventView};
+use endcap_proto::{EventTime, EventView, UserKey, VisitorKey};
 use endcap_recommend::AppliedOffset;
 
 use super::{
-    Applied, StateStore, StoreConfig, StoreError,
-    codec::{Counters, Links, Session, Shopper, Stamp},
-    flush::{Cut, Flusher},
-    hot::HotWriter,
-    partition::Partition,
-    session_key,
+    Applied, StateStore, StoreError,
+    core::Core,
+    entry::{SESSION_HEAD, Stamp},
+    journal::{Flush, Flushed, Flusher, Frame},
+    operation::{Facts, Operation, write_event, write_forget, write_unlink},
+    partition::advance,
+    snapshot::Moment,
+    upkeep::{self, Upkeep},
 };
 
 /// Writes the state; there is one to a store. Dropped without [`StateWriter::flush`], it loses what
 /// was not flushed, which the log still has.
 pub struct StateWriter {
     store: StateStore,
-    config: StoreConfig,
-    partitions: BTreeMap<i32, Partition>,
-    shoppers: HotWriter<Shopper>,
-    sessions: HotWriter<Session>,
-    links: HotWriter<Links>,
-    counters: HotWriter<Counters>,
+    core: Core,
+    /// Scratch.
+    facts: Facts,
+    frame: Frame,
+    spare: Option<Frame>,
     flusher: Flusher,
-    epoch: u64,
-    /// Events taken since the last cut.
+    /// A flush that the disk has refused.
+    refused: Option<Flush>,
+    trouble: Option<String>,
+    /// Frames finished.
+    frames: u64,
+    /// The file that frames go to.
+    journal: u64,
+    /// Bytes of frames since the last snapshot began, and of that snapshot.
+    journal_bytes: u64,
     unflushed: u64,
-    /// The watermark, in steps of [`SWEEP_MS`], when ended sessions were last looked for.
+    wants_snapshot: bool,
+    upkeep: Option<JoinHandle<()>>,
+    /// The watermark, in steps of [`SWEEP_MS`], when it was last looked for what has ended.
     swept: i64,
 }
 
@@ -53,28 +66,47 @@ pub enum Outcome {
     Behind,
 }
 
-/// Ended sessions are looked for when the watermark has moved this far, in milliseconds.
+/// Ended sessions are looked for, and what trends is counted, when the watermark has moved this far, in
+/// milliseconds.
 const SWEEP_MS: i64 = 60_000;
+
+/// Where a writer begins.
+pub(super) struct Beginning {
+    pub(super) core: Core,
+    pub(super) frames: u64,
+    pub(super) journal: u64,
+    pub(super) journal_bytes: u64,
+}
 
 // === impl StateWriter ===
 
 impl StateWriter {
-    pub(super) fn new(store: StateStore, config: &StoreConfig) -> Result<Self, StoreError> {
-        let partitions = Partition::load_all(&store.0)?;
-        let flusher = Flusher::start(store.0.clone())?;
+    pub(super) fn new(store: StateStore, beginning: Beginning) -> Result<Self, StoreError> {
+        let Beginning { core, frames, journal, journal_bytes } = beginning;
+        let shared = &store.0;
+        let durable = shared.durable.clone();
+        durable.store(core.sequence, Ordering::Release);
+        shared.sequence.store(core.sequence, Ordering::Release);
+        let flusher = Flusher::start(&shared.path, journal, durable)
+            .map_err(|source| shared.storage("write the journal", source))?;
         let mut writer = Self {
-            partitions,
-            shoppers: HotWriter::new(Some(config.shoppers_in_memory)),
-            sessions: HotWriter::new(None),
-            links: HotWriter::new(None),
-            counters: HotWriter::new(None),
+            core,
+            facts: Facts::default(),
+            frame: Frame::new(),
+            spare: None,
             flusher,
-            epoch: 0,
+            refused: None,
+            trouble: None,
+            frames,
+            journal,
+            journal_bytes,
             unflushed: 0,
+            wants_snapshot: false,
+            upkeep: None,
             swept: 0,
-            config: config.clone(),
             store,
         };
+        writer.has_moved_on();
         writer.publish();
         Ok(writer)
     }
@@ -84,76 +116,76 @@ impl StateWriter {
         &self.store
     }
 
-    /// Takes in the event at an offset. Readers see it after [`Self::publish`].
+    /// Takes in the event at an offset. Readers may see it at once, and with it the offset after it; the
+    /// offsets of all partitions together after [`Self::publish`].
     ///
     /// # Errors
-    /// When the disk cannot be read; the writer is then no longer to be used.
+    /// When what is stored cannot be read; the writer is then no longer to be used.
     pub fn apply<'a>(
         &mut self,
         partition: i32,
         offset: i64,
         event: impl Into<EventView<'a>>,
     ) -> Result<Outcome, StoreError> {
-        let event = &event.into();
-        let remembered = self.config.remembered_events / self.partitions.len().max(1);
-        let Some(at) = advance(&mut self.partitions, partition, offset) else { return Ok(Outcome::Behind) };
-        self.unflushed += 1;
-        if at.watermark.millis_since(event.time) > self.config.late_after_ms {
-            return Ok(Outcome::Late);
-        }
-        at.watermark = at.watermark.max(event.time);
-        if !at.window.insert(event.key().0, at.watermark, self.config.late_after_ms, remembered) {
-            return Ok(Outcome::Duplicate);
-        }
-        let stamp = Stamp { partition, next: offset + 1 };
-        if !event.consent {
-            self.apply_to_session(event, stamp)?;
-            return Ok(Outcome::SessionOnly);
-        }
+        self.facts.fill(&event.into());
+        let before = self.core.partitions.get(&partition).map_or(0, |at| at.next);
         let shared = &self.store.0;
-        let visitor = event.visitor();
-        let shopper = self.shoppers.edit(&shared.shoppers, visitor.0)?;
-        shopper.state.apply(event);
-        shopper.stamp = stamp;
-        if let Some(user) = event.user() {
-            self.links.edit(&shared.links, user.0)?.0.link(visitor, event.time);
+        // Ahead of what the tables hold: a snapshot that sees this event waits for it.
+        shared.sequence.store(self.core.sequence + 1, Ordering::Release);
+        let outcome = self
+            .core
+            .take(&shared.tables, partition, offset, &self.facts)
+            .map_err(|unreadable| shared.corrupt(unreadable))?;
+        match outcome {
+            Outcome::Behind => return Ok(outcome),
+            Outcome::Late => {}
+            Outcome::Applied | Outcome::SessionOnly | Outcome::Duplicate => {
+                let (bytes, clock) = self.frame.operations();
+                write_event(bytes, partition, offset.abs_diff(before), clock, &self.facts);
+            }
         }
-        for item in event.items() {
-            self.counters.edit(&shared.counters, item.0)?.0.apply(event.event_type, event.time);
-        }
-        Ok(Outcome::Applied)
-    }
-
-    fn apply_to_session(&mut self, event: &EventView<'_>, stamp: Stamp) -> Result<(), StoreError> {
-        let key = session_key(event.visitor(), event.session_id);
-        let session = self.sessions.edit(&self.store.0.sessions, key)?;
-        if session.state.is_empty() || event.time.millis_since(session.last()) > SESSION_GAP_MS {
-            *session = Session { first: event.time, ..Session::default() };
-        } else if session.first.millis_since(event.time) > SESSION_GAP_MS {
-            return Ok(()); // a straggler of the session before, which has ended
-        }
-        session.state.apply(event);
-        session.first = session.first.min(event.time);
-        session.stamp = stamp;
-        Ok(())
+        self.unflushed += 1;
+        Ok(outcome)
     }
 
     /// Passes over a record that is no event.
     pub fn skip(&mut self, partition: i32, offset: i64) {
-        if advance(&mut self.partitions, partition, offset).is_some() {
+        if advance(&mut self.core.partitions, partition, offset).is_some() {
             self.unflushed += 1;
         }
     }
 
-    /// Makes everything taken in so far visible, and the offsets after it.
+    /// Forgets what a visitor did before an instant. What all shoppers did with an item stays counted: it names
+    /// nobody.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn forget(&mut self, visitor: VisitorKey, before: EventTime) -> Result<(), StoreError> {
+        write_forget(self.frame.operations().0, visitor, before);
+        self.step(&Operation::Forget { visitor, before })
+    }
+
+    /// Forgets which visitors a user was seen as.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn unlink(&mut self, user: UserKey) -> Result<(), StoreError> {
+        write_unlink(self.frame.operations().0, user);
+        self.step(&Operation::Unlink { user })
+    }
+
+    fn step(&mut self, operation: &Operation) -> Result<(), StoreError> {
+        let shared = &self.store.0;
+        shared.sequence.store(self.core.sequence + 1, Ordering::Release);
+        self.unflushed += 1;
+        self.core.forget(&shared.tables, operation).map_err(|unreadable| shared.corrupt(unreadable))
+    }
+
+    /// Shows the offsets after everything that was taken in so far.
     pub fn publish(&mut self) {
         let shared = &self.store.0;
-        // First what links point at, then links; offsets last: they claim no more than can be read.
-        self.shoppers.publish(&shared.shoppers);
-        self.sessions.publish(&shared.sessions);
-        self.links.publish(&shared.links);
-        self.counters.publish(&shared.counters);
         let offsets: Arc<[_]> = self
+            .core
             .partitions
             .iter()
             .map(|(&partition, at)| AppliedOffset { topic: shared.topic.clone(), partition, offset: at.next })
@@ -166,22 +198,23 @@ impl StateWriter {
         self.unflushed
     }
 
-    /// Entries of state that changed since the last flush began.
-    pub fn changed(&self) -> usize {
-        self.shoppers.changed() + self.sessions.changed() + self.links.changed() + self.counters.changed()
-    }
-
     /// Ids remembered to drop repeats.
     pub fn remembered(&self) -> usize {
-        self.partitions.values().map(|at| at.window.len()).sum()
+        self.core.partitions.values().map(|at| at.window.len()).sum()
     }
 
-    /// Publishes, and begins to write what changed to disk on another thread, which calls `before`
-    /// first; false when the flush before is not finished. Where `before` says no, nothing is written
-    /// and what changed stays unwritten: the writer is at its end, and the log has it all.
+    /// Why the disk takes nothing for now; none when all is well. Nothing is lost: what was taken in is tried
+    /// again by [`Self::begin_flush`], and no more should be taken in until then.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Publishes, and begins to write what was taken in to disk on another thread, which calls `before`
+    /// first; false when the flush before is not finished, or has failed and is tried again. Where `before`
+    /// says no, nothing is written and nothing will be: the writer is at its end, and the log has it all.
     ///
     /// # Errors
-    /// When the flush before has failed: the store can take no more.
+    /// When the writing thread is gone.
     pub fn begin_flush(
         &mut self,
         before: impl FnOnce() -> bool + Send + 'static,
@@ -190,29 +223,34 @@ impl StateWriter {
         if self.flusher.in_flight() {
             return Ok(false);
         }
+        if let Some(flush) = self.refused.take() {
+            self.flusher.write(flush);
+            return Ok(false);
+        }
         self.publish();
-        let ended_sessions = self.ended_sessions();
-        let shared = &self.store.0;
-        self.sessions.forget(&shared.sessions, &ended_sessions);
-        self.epoch += 1;
-        self.unflushed = 0;
-        self.flusher.write(Cut {
-            epoch: self.epoch,
-            shoppers: self.shoppers.cut(&shared.shoppers),
-            sessions: self.sessions.cut(&shared.sessions),
-            ended_sessions,
-            links: self.links.cut(&shared.links),
-            counters: self.counters.cut(&shared.counters),
-            partitions: self.partitions.iter_mut().filter_map(|(&partition, at)| at.cut(partition)).collect(),
-            before: Box::new(before),
+        let moved = self.has_moved_on();
+        let mut frame = std::mem::replace(&mut self.frame, self.spare.take().unwrap_or_else(Frame::new));
+        let sequence = self.core.sequence;
+        let changed = self.core.partitions.iter_mut().filter_map(|(&partition, at)| {
+            std::mem::take(&mut at.changed).then_some((partition, at.next))
         });
+        frame.finish(self.frames, sequence, changed);
+        self.frames += 1;
+        self.unflushed = 0;
+        self.journal_bytes += frame.len() as u64;
+        let upkeep = self.due_upkeep(moved);
+        let next_file = upkeep.as_ref().and_then(|upkeep| upkeep.snapshot.as_ref()).map(|(number, _)| *number);
+        self.flusher.write(Flush::new(frame, self.core.sequence, Box::new(before), next_file));
+        if let Some(upkeep) = upkeep {
+            self.keep_up(upkeep);
+        }
         Ok(true)
     }
 
     /// Waits for the flush that is under way, if one is.
     ///
     /// # Errors
-    /// When it has failed.
+    /// When the writing thread is gone.
     pub fn wait_for_flush(&mut self) -> Result<(), StoreError> {
         self.settle(true)
     }
@@ -222,49 +260,120 @@ impl StateWriter {
     /// # Errors
     /// When it cannot be written.
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        self.settle(true)?;
-        self.begin_flush(|| true)?;
-        self.settle(true)
+        loop {
+            self.settle(true)?;
+            let begun = self.begin_flush(|| true)?;
+            self.settle(true)?;
+            if let Some(trouble) = &self.trouble {
+                return Err(self.store.0.storage("write", std::io::Error::other(trouble.clone())));
+            }
+            if begun {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes everything to disk, and a snapshot of it, so that the next start has nothing to read beyond.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn snapshot(&mut self) -> Result<(), StoreError> {
+        self.finish_upkeep();
+        self.wants_snapshot = true;
+        self.flush()?;
+        self.finish_upkeep();
+        Ok(())
     }
 
     fn settle(&mut self, wait: bool) -> Result<(), StoreError> {
-        if let Some(epoch) = self.flusher.written(&self.store.0, wait)? {
-            self.shoppers.settle(&self.store.0.shoppers, epoch);
+        let shared = &self.store.0;
+        match self.flusher.flushed(wait) {
+            Ok(None) => {}
+            Ok(Some(Flushed::Written(flush))) => {
+                self.trouble = None;
+                self.spare = Some(flush.into_frame());
+            }
+            Ok(Some(Flushed::Refused)) => {}
+            Ok(Some(Flushed::Failed(flush, error))) => {
+                let trouble = format!("the state in {} cannot be written: {error}", shared.path.display());
+                if self.trouble.as_ref() != Some(&trouble) {
+                    tracing::error!("{trouble}; it is tried again");
+                }
+                self.trouble = Some(trouble);
+                self.refused = Some(flush);
+            }
+            Err(()) => return Err(StoreError::Panicked { path: shared.path.clone() }),
         }
         Ok(())
     }
 
     fn watermark(&self) -> EventTime {
-        self.partitions.values().map(|at| at.watermark).max().unwrap_or_default()
+        self.core.partitions.values().map(|at| at.watermark).max().unwrap_or_default()
+    }
+
+    /// Whether the watermark has, since the last look; then sessions that have ended are forgotten.
+    fn has_moved_on(&mut self) -> bool {
+        let minute = self.watermark().as_millis() / SWEEP_MS;
+        let moved = minute != std::mem::replace(&mut self.swept, minute);
+        if moved {
+            self.forget_ended_sessions();
+        }
+        moved
+    }
+
+    /// What is to be done beside the stream, where nothing is being done.
+    fn due_upkeep(&mut self, moved: bool) -> Option<Upkeep> {
+        if self.upkeep.as_ref().is_some_and(|upkeep| !upkeep.is_finished()) {
+            return None;
+        }
+        self.finish_upkeep();
+        let shared = &self.store.0;
+        let config = &shared.config;
+        let crowd = config.shoppers_at_most.saturating_add(config.shoppers_at_most / 16);
+        let crowded = shared.tables.shoppers.len() > crowd;
+        let snapshot_bytes = shared.snapshot_bytes.load(Ordering::Relaxed);
+        let long = self.journal_bytes >= config.snapshot_after_bytes.max(snapshot_bytes / 4);
+        let snapshot = (long || std::mem::take(&mut self.wants_snapshot)).then(|| {
+            self.journal_bytes = 0;
+            self.journal += 1;
+            (self.journal, Moment::of(&self.core.partitions, self.frames, self.core.sequence))
+        });
+        let watermarks = self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
+        (moved || crowded || snapshot.is_some()).then(|| Upkeep { watermarks, snapshot })
+    }
+
+    fn keep_up(&mut self, upkeep: Upkeep) {
+        let shared = self.store.0.clone();
+        let work = move || upkeep::run(&shared, upkeep);
+        match std::thread::Builder::new().name("endcap-upkeep".to_owned()).spawn(work) {
+            Ok(thread) => self.upkeep = Some(thread),
+            Err(error) => tracing::error!("the state is not kept up: {error}"),
+        }
+    }
+
+    fn finish_upkeep(&mut self) {
+        if self.upkeep.take().is_some_and(|upkeep| upkeep.join().is_err()) {
+            tracing::error!("the thread that keeps up the state has panicked");
+        }
     }
 
     /// Sessions that no event can reach any more: none that may still be applied lies within the gap.
-    fn ended_sessions(&mut self) -> Vec<u64> {
-        let now = self.watermark().as_millis() / SWEEP_MS;
-        if now == std::mem::replace(&mut self.swept, now) {
-            return Vec::new();
-        }
-        let mut ended = Vec::new();
-        self.store.0.sessions.for_each_in_memory(|key, session| {
-            let watermark =
-                self.partitions.get(&session.stamp.partition).map(|at| at.watermark).unwrap_or_default();
-            if watermark.millis_since(session.last()) > SESSION_GAP_MS + self.config.late_after_ms {
-                ended.push(key);
-            }
+    fn forget_ended_sessions(&self) {
+        let (shared, late) = (&self.store.0, self.core.late_after_ms());
+        shared.tables.sessions.retain(|_, session| {
+            let partition = Stamp::read(session).partition;
+            let watermark = self.core.partitions.get(&partition).map(|at| at.watermark).unwrap_or_default();
+            let last = session.get(SESSION_HEAD..).and_then(endcap_features::UserState::last_seen_of);
+            watermark.millis_since(last.unwrap_or_default()) <= SESSION_GAP_MS + late
         });
-        ended
     }
 }
 
-/// Moves a partition past an offset; none when it is past it already.
-fn advance(partitions: &mut BTreeMap<i32, Partition>, partition: i32, offset: i64) -> Option<&mut Partition> {
-    let at = partitions.entry(partition).or_default();
-    if offset < at.next {
-        return None;
+impl Drop for StateWriter {
+    fn drop(&mut self) {
+        self.store.0.closing.store(true, Ordering::Release);
+        self.finish_upkeep();
     }
-    at.next = offset + 1;
-    at.changed = true;
-    Some(at)
 }
 
 impl std::fmt::Debug for StateWriter {

@@ -131,8 +131,8 @@ pub(super) async fn claim(shared: &Shared, partitions: &[i32]) -> Result<Vec<Cla
             remembered.push((generation, ids.collect()));
         }
         let window = match known {
-            true => Window::restore(at.generation, at.began, remembered),
-            false => Window::default(),
+            true => Window::restore(at.generation, at.began, remembered).tracked(),
+            false => Window::default().tracked(),
         };
         let held = Held {
             epoch,

@@ -1,0 +1,366 @@
+//! Entries by 64-bit key, as bytes: one kind of entry, all in memory.
+//!
+//! ```text
+//! key ─► shard: a lock ─► index: key → place ─► arena: bytes of all the shard's entries, each with a little room
+//! ```
+//!
+//! An entry is edited where it lies; one that outgrows its room moves to the arena's end. What is left behind
+//! is taken away when it is a fifth of the arena. A snapshot holds the same bytes, so that loading one is
+//! reading it: the index is all that is built.
+//!
+//! A lock is held for as long as one entry takes, or the copy of one shard.
+
+use std::sync::{
+    PoisonError, RwLock,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use endcap_features::KeyMap;
+
+/// Entries of one kind.
+pub(super) struct Table {
+    shards: Box<[RwLock<Shard>]>,
+    entries: AtomicUsize,
+}
+
+/// Some of the entries.
+#[derive(Default)]
+struct Shard {
+    index: KeyMap<u64, Place>,
+    arena: Vec<u8>,
+    /// Bytes of the arena that no entry has.
+    unused: usize,
+}
+
+/// Where an entry lies.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    begin: u32,
+    length: u16,
+    /// Bytes that it may fill, `length` among them.
+    room: u16,
+}
+
+/// An entry that is being edited.
+pub(super) struct Slot<'a> {
+    place: &'a mut Place,
+    arena: &'a mut Vec<u8>,
+    unused: &'a mut usize,
+}
+
+/// A shard as it was at one moment: for each entry its key and length, then their bytes.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    pub(super) entries: usize,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Bytes of the head of an entry in a [`Copied`].
+const HEAD: usize = 12;
+
+// === impl Table ===
+
+impl Table {
+    /// A table of `shards` shards, a power of two.
+    pub(super) fn new(shards: usize) -> Self {
+        debug_assert!(shards.is_power_of_two());
+        Self { shards: (0..shards).map(|_| RwLock::default()).collect(), entries: AtomicUsize::new(0) }
+    }
+
+    /// The map takes the low bits of a key and the highest ones; these are others.
+    fn shard(&self, key: u64) -> &RwLock<Shard> {
+        &self.shards[(key >> 32) as usize & (self.shards.len() - 1)]
+    }
+
+    /// Reads an entry.
+    pub(super) fn with<R>(&self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(key).map(read)
+    }
+
+    /// Edits an entry, which is empty where there is none. It is to leave bytes there.
+    pub(super) fn edit<R>(&self, key: u64, edit: impl FnOnce(&mut Slot<'_>) -> R) -> R {
+        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        let Shard { index, arena, unused } = &mut *shard;
+        let place = index.entry(key).or_insert_with(|| {
+            self.entries.fetch_add(1, Relaxed);
+            Place::default()
+        });
+        let result = edit(&mut Slot { place, arena, unused });
+        if *unused > arena.len() / 5 + 4096 {
+            shard.compact();
+        }
+        result
+    }
+
+    /// Takes an entry out; whether it was there.
+    pub(super) fn remove(&self, key: u64) -> bool {
+        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = shard.index.remove(&key) else { return false };
+        shard.unused += usize::from(place.room);
+        self.entries.fetch_sub(1, Relaxed);
+        true
+    }
+
+    /// Entries.
+    pub(super) fn len(&self) -> usize {
+        self.entries.load(Relaxed)
+    }
+
+    /// Bytes of memory, to within the allocator's own.
+    pub(super) fn memory(&self) -> usize {
+        let of = |shard: &RwLock<Shard>| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.arena.len() + shard.index.capacity() * (8 + size_of::<Place>() + 1) * 8 / 7
+        };
+        self.shards.iter().map(of).sum()
+    }
+
+    /// Looks at every entry, shard by shard.
+    pub(super) fn for_each(&self, mut each: impl FnMut(u64, &[u8])) {
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.iter().for_each(|(key, bytes)| each(key, bytes));
+        }
+    }
+
+    /// Keeps the entries of which `keep` says so; how many went.
+    pub(super) fn retain(&self, mut keep: impl FnMut(u64, &[u8]) -> bool) -> usize {
+        let mut gone = 0;
+        for shard in &self.shards {
+            // Looked at with others, so that they wait for what goes and for nothing else.
+            let keys: Vec<u64> = {
+                let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+                shard.iter().filter(|&(key, bytes)| !keep(key, bytes)).map(|(key, _)| key).collect()
+            };
+            for key in keys {
+                let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+                if shard.get(key).is_some_and(|bytes| !keep(key, bytes)) {
+                    let room = shard.index.remove(&key).map_or(0, |place| place.room);
+                    shard.unused += usize::from(room);
+                    gone += 1;
+                }
+            }
+        }
+        self.entries.fetch_sub(gone, Relaxed);
+        gone
+    }
+
+    /// How many shards there are.
+    pub(super) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// A shard as it is now.
+    pub(super) fn copy(&self, shard: usize) -> Copied {
+        let shard = self.shards[shard].read().unwrap_or_else(PoisonError::into_inner);
+        let entries = shard.iter().count();
+        let mut bytes = Vec::with_capacity(entries * HEAD + shard.arena.len());
+        for (key, entry) in shard.iter() {
+            bytes.extend(key.to_le_bytes());
+            bytes.extend((entry.len() as u32).to_le_bytes());
+        }
+        shard.iter().for_each(|(_, entry)| bytes.extend(entry));
+        Copied { entries, bytes }
+    }
+
+    /// Puts a shard there as it was copied; why not, where that cannot be.
+    pub(super) fn load(&self, shard: usize, copied: Copied) -> Result<(), &'static str> {
+        let Copied { entries, bytes: arena } = copied;
+        let heads = entries.checked_mul(HEAD).filter(|&heads| heads <= arena.len());
+        let heads = heads.ok_or("it is shorter than its entries")?;
+        let Some(place) = self.shards.get(shard) else { return Err("there is no such shard") };
+        let mut index = KeyMap::with_capacity_and_hasher(entries, Default::default());
+        let mut begin = heads;
+        for head in arena[..heads].chunks_exact(HEAD) {
+            let (key, length) = head.split_at(8);
+            let key = key.try_into().map(u64::from_le_bytes).map_err(|_| "a key is malformed")?;
+            let length = length.try_into().map(u32::from_le_bytes).map_err(|_| "a length is malformed")?;
+            let room = u16::try_from(length).map_err(|_| "an entry is too long")?;
+            let at = u32::try_from(begin).map_err(|_| "it is too long")?;
+            begin += usize::from(room);
+            index.insert(key, Place { begin: at, length: room, room });
+        }
+        if begin != arena.len() || index.len() != entries {
+            return Err("its entries are not as long as it is");
+        }
+        self.entries.fetch_add(entries, Relaxed);
+        *place.write().unwrap_or_else(PoisonError::into_inner) = Shard { index, arena, unused: heads };
+        Ok(())
+    }
+}
+
+// === impl Shard ===
+
+impl Shard {
+    fn get(&self, key: u64) -> Option<&[u8]> {
+        self.index.get(&key).map(|place| self.bytes(place))
+    }
+
+    fn bytes(&self, place: &Place) -> &[u8] {
+        &self.arena[place.begin as usize..][..usize::from(place.length)]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.index.iter().map(|(&key, place)| (key, self.bytes(place)))
+    }
+
+    /// Takes away what is unused.
+    #[cold]
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.arena.len() - self.unused + self.arena.len() / 8);
+        for place in self.index.values_mut() {
+            let bytes = &self.arena[place.begin as usize..][..usize::from(place.length)];
+            let begin = arena.len();
+            arena.extend_from_slice(bytes);
+            arena.resize(begin + usize::from(place.length) + slack(bytes.len()), 0);
+            *place = placed(begin, place.length.into());
+        }
+        self.arena = arena;
+        self.unused = 0;
+    }
+}
+
+// === impl Slot ===
+
+impl Slot<'_> {
+    /// What is there.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.arena[self.place.begin as usize..][..usize::from(self.place.length)]
+    }
+
+    /// What is there and at least `more` bytes behind it; and the length of what is there.
+    pub(super) fn with_room(&mut self, more: usize) -> (&mut [u8], usize) {
+        let Place { begin, length, room } = *self.place;
+        let (mut begin, length) = (begin as usize, usize::from(length));
+        if length + more > usize::from(room) {
+            let end = self.arena.len();
+            self.arena.extend_from_within(begin..begin + length);
+            self.arena.resize(end + length + slack(length).max(more), 0);
+            *self.unused += usize::from(room);
+            begin = end;
+            *self.place = placed(begin, length);
+            self.place.room = fit(self.arena.len() - end);
+        }
+        (&mut self.arena[begin..begin + usize::from(self.place.room)], length)
+    }
+
+    /// The entry is that long now.
+    pub(super) fn set_length(&mut self, length: usize) {
+        debug_assert!(length <= usize::from(self.place.room));
+        self.place.length = fit(length);
+    }
+
+    /// Puts other bytes there.
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        if bytes.len() <= usize::from(self.place.room) {
+            self.arena[self.place.begin as usize..][..bytes.len()].copy_from_slice(bytes);
+            self.place.length = fit(bytes.len());
+            return;
+        }
+        *self.unused += usize::from(self.place.room);
+        let begin = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        self.arena.resize(begin + bytes.len() + slack(bytes.len()), 0);
+        *self.place = placed(begin, bytes.len());
+    }
+}
+
+/// Room beyond an entry's bytes.
+fn slack(length: usize) -> usize {
+    (length / 8).clamp(32, 96)
+}
+
+fn placed(begin: usize, length: usize) -> Place {
+    // 4 GiB in one shard of hundreds are more than a machine's memory.
+    let begin = u32::try_from(begin).expect("a shard of the state is larger than 4 GiB");
+    Place { begin, length: fit(length), room: fit(length + slack(length)) }
+}
+
+/// Entries are bounded by their formats, far below this.
+fn fit(length: usize) -> u16 {
+    u16::try_from(length).expect("an entry of the state is larger than 64 KiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(table: &Table) -> BTreeMap<u64, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        table.for_each(|key, bytes| drop(all.insert(key, bytes.to_vec())));
+        all
+    }
+
+    fn key(number: u64) -> u64 {
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    proptest! {
+        /// Whatever is put, added, taken out, copied and loaded: it holds what a map holds.
+        #[test]
+        fn a_table_is_a_map(
+            edits in proptest::collection::vec((0..5u8, 0..40u64, proptest::collection::vec(any::<u8>(), 1..300)), 0..400)
+        ) {
+            let (mut table, mut map) = (Table::new(4), BTreeMap::<u64, Vec<u8>>::new());
+            for (what, number, bytes) in edits {
+                let key = key(number);
+                match what {
+                    0 => {
+                        table.edit(key, |slot| slot.put(&bytes));
+                        map.insert(key, bytes);
+                    }
+                    1 | 2 => {
+                        table.edit(key, |slot| {
+                            let (room, length) = slot.with_room(bytes.len());
+                            room[length..length + bytes.len()].copy_from_slice(&bytes);
+                            slot.set_length(length + bytes.len());
+                        });
+                        let entry = map.entry(key).or_default();
+                        entry.extend(bytes);
+                        if entry.len() > 3000 {
+                            table.remove(key);
+                            map.remove(&key);
+                        }
+                    }
+                    3 => prop_assert_eq!(table.remove(key), map.remove(&key).is_some()),
+                    _ => {
+                        let copy = Table::new(4);
+                        for shard in 0..table.shards() {
+                            copy.load(shard, table.copy(shard)).unwrap();
+                        }
+                        table = copy;
+                    }
+                }
+                prop_assert_eq!(table.with(key, <[u8]>::to_vec), map.get(&key).cloned());
+                prop_assert_eq!(table.len(), map.len());
+            }
+            prop_assert_eq!(all(&table), map.clone());
+            let gone = table.retain(|_, bytes| bytes[0] % 2 == 0);
+            map.retain(|_, bytes| bytes[0] % 2 == 0);
+            prop_assert_eq!((table.len(), all(&table).len() + gone), (map.len(), map.len() + gone));
+            prop_assert_eq!(all(&table), map);
+        }
+
+        #[test]
+        fn no_bytes_make_a_shard_panic(entries in 0..6usize, bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = Table::new(1).load(0, Copied { entries, bytes });
+        }
+    }
+
+    #[test]
+    fn what_was_outgrown_is_taken_away() {
+        let table = Table::new(1);
+        for round in 0..200u64 {
+            for number in 0..100 {
+                table.edit(key(number), |slot| slot.put(&vec![round as u8; 10 + 5 * round as usize]));
+            }
+        }
+        let live = 100 * (10 + 5 * 199);
+        assert!(table.memory() < live * 3 / 2 + 20_000, "{} bytes for {live}", table.memory());
+    }
+}
