@@ -116,6 +116,8 @@ pub struct Trending {
 struct Applied {
     offsets: Arc<[AppliedOffset]>,
     watermark: EventTime,
+    /// By partition.
+    watermarks: Arc<[(i32, EventTime)]>,
 }
 
 /// The state cannot be kept.
@@ -287,9 +289,18 @@ impl StateStore {
         let mut add = |kind: u64, key: u64, bytes: &[u8]| {
             digest = digest.wrapping_add(XxHash3_64::oneshot_with_seed(key.rotate_left(7) ^ kind, bytes));
         };
-        shoppers.for_each(|key, bytes| match UserState::decode_added(bytes.get(STAMP..).unwrap_or_default()) {
-            Ok(state) => add(0, key, &state.encode()),
-            Err(error) => unreadable = Some(Unreadable { kind: "shopper", key, error }),
+        let watermarks = self.0.applied.load().watermarks.clone();
+        let forgotten = |stamp: Stamp| {
+            let watermark = watermarks.iter().find(|(partition, _)| *partition == stamp.partition);
+            watermark.map_or(EventTime::MIN, |(_, watermark)| self.0.config.forgotten_before(*watermark))
+        };
+        shoppers.for_each(|key, bytes| {
+            match UserState::decode_added(bytes.get(STAMP..).unwrap_or_default()) {
+                // Who is to be forgotten may be there still.
+                Ok(state) if state.last_seen() < Some(forgotten(Stamp::read(bytes))) => {}
+                Ok(state) => add(0, key, &state.encode()),
+                Err(error) => unreadable = Some(Unreadable { kind: "shopper", key, error }),
+            }
         });
         links.for_each(|key, bytes| add(1, key, bytes));
         counters.for_each(|key, bytes| add(2, key, bytes.get(COUNTERS_HEAD..).unwrap_or_default()));
@@ -305,7 +316,8 @@ impl StateStore {
             let state = UserState::decode_added(bytes.get(STAMP..).unwrap_or_default());
             state.map(|state| (state, Stamp::read(bytes)))
         });
-        read.transpose().map_err(|error| self.0.corrupt(Unreadable { kind: "shopper", key: visitor.0, error }))
+        read.transpose()
+            .map_err(|error| self.0.corrupt(Unreadable { kind: "shopper", key: visitor.0, error }))
     }
 
     fn stamp(&self, visitor: VisitorKey) -> Option<Stamp> {
@@ -322,7 +334,8 @@ impl StateStore {
         // that the offsets say what was read. A shopper is seldom on two devices at once.
         let mut read = self.try_snapshot(visitor, user, session)?;
         for _ in 0..3 {
-            if read.1.len() < 2 || read.1.iter().all(|(visitor, stamp)| self.stamp(*visitor) == Some(*stamp)) {
+            if read.1.len() < 2 || read.1.iter().all(|(visitor, stamp)| self.stamp(*visitor) == Some(*stamp))
+            {
                 break;
             }
             read = self.try_snapshot(visitor, user, session)?;
@@ -337,7 +350,7 @@ impl StateStore {
         user: Option<UserKey>,
         session: Option<&str>,
     ) -> Result<(StateSnapshot, Vec<(VisitorKey, Stamp)>), StoreError> {
-        let Applied { mut offsets, watermark } = Applied::clone(&self.0.applied.load());
+        let Applied { mut offsets, watermark, .. } = Applied::clone(&self.0.applied.load());
         let mut state = UserState::default();
         let mut read = Vec::new();
         let mut seen = |other: UserState, stamp: Stamp| {
@@ -355,7 +368,9 @@ impl StateStore {
         if let Some(links) = user.map(|user| self.links(user)).transpose()?.flatten() {
             for &(other, _) in links.visitors().iter().filter(|(other, _)| *other != visitor) {
                 // A device that someone else has logged in on since is no longer this shopper's.
-                if let Some((theirs, stamp)) = self.shopper(other)?.filter(|(theirs, _)| theirs.user() == user) {
+                if let Some((theirs, stamp)) =
+                    self.shopper(other)?.filter(|(theirs, _)| theirs.user() == user)
+                {
                     read.push((other, stamp));
                     seen(theirs, stamp);
                 }

@@ -64,7 +64,8 @@ impl UserState {
         let begin = out.len();
         let last_seen = self.last_seen.unwrap_or_default();
         let newest = self.history.last();
-        let flags = if self.last_seen.is_some() { SEEN } else { 0 } | if self.user.is_some() { USER } else { 0 };
+        let flags =
+            if self.last_seen.is_some() { SEEN } else { 0 } | if self.user.is_some() { USER } else { 0 };
         out.extend([Self::FORMAT_VERSION, flags]);
         write_time(out, last_seen);
         out.extend((self.history.len() as u16).to_le_bytes());
@@ -87,7 +88,14 @@ impl UserState {
             let same_event = before.is_some_and(|b| (b.time, b.event) == (entry.time, entry.event));
             let gap = entry.time.millis_since(before.map(|b| b.time).unwrap_or_default());
             let gap = (!same_event).then_some((gap as u64, entry.event));
-            write_entry(out, entry.event_type, gap, before.and_then(|b| b.session), entry.session, entry.item);
+            write_entry(
+                out,
+                entry.event_type,
+                gap,
+                before.and_then(|b| b.session),
+                entry.session,
+                entry.item,
+            );
             before = Some(entry);
         }
     }
@@ -185,7 +193,8 @@ impl UserState {
     #[inline]
     pub fn add_to<E: EventFacts>(bytes: &mut [u8], length: usize, event: &E) -> Option<usize> {
         let (time, event_type) = (event.time(), event.event_type());
-        let simple = !ORDERS.contains(&event_type) && !CART.contains(&event_type) && event_type != EventType::Dismiss;
+        let simple =
+            !ORDERS.contains(&event_type) && !CART.contains(&event_type) && event_type != EventType::Dismiss;
         if !simple || length < HEAD || bytes.len() < length + ENTRY_MAX || bytes[0] != Self::FORMAT_VERSION {
             return None;
         }

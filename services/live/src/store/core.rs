@@ -186,8 +186,11 @@ impl Core {
                 if before.partition == stamp.partition && before.next >= stamp.next {
                     return Ok(()); // it has this event already
                 }
-                let known = UserState::decode_added(&there[SESSION_HEAD..])
-                    .map_err(|error| Unreadable { kind: "session", key: facts.whose, error })?;
+                let known = UserState::decode_added(&there[SESSION_HEAD..]).map_err(|error| Unreadable {
+                    kind: "session",
+                    key: facts.whose,
+                    error,
+                })?;
                 let began = session_first(there);
                 let last = known.last_seen().unwrap_or_default();
                 if facts.time.millis_since(last) <= SESSION_GAP_MS {
@@ -228,8 +231,11 @@ impl Core {
             }
             let mut counters = match slot.bytes().get(COUNTERS_HEAD..) {
                 None => ItemCounters::default(),
-                Some(bytes) => ItemCounters::decode(bytes)
-                    .map_err(|error| Unreadable { kind: "item", key: item, error })?,
+                Some(bytes) => ItemCounters::decode(bytes).map_err(|error| Unreadable {
+                    kind: "item",
+                    key: item,
+                    error,
+                })?,
             };
             for _ in 0..left {
                 counters.apply(facts.event_type, facts.time);

@@ -58,5 +58,9 @@ pub(super) fn set_counted_until(entry: &mut [u8], sequence: u64) {
 }
 
 fn word(entry: &[u8], at: usize) -> i64 {
-    entry.get(at..).and_then(|rest| rest.first_chunk()).map(|bytes| i64::from_le_bytes(*bytes)).unwrap_or_default()
+    entry
+        .get(at..)
+        .and_then(|rest| rest.first_chunk())
+        .map(|bytes| i64::from_le_bytes(*bytes))
+        .unwrap_or_default()
 }

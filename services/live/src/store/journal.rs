@@ -119,7 +119,12 @@ impl Frame {
     }
 
     /// Closes the frame: where partitions are after it.
-    pub(super) fn finish(&mut self, number: u64, sequence: u64, offsets: impl IntoIterator<Item = (i32, i64)>) {
+    pub(super) fn finish(
+        &mut self,
+        number: u64,
+        sequence: u64,
+        offsets: impl IntoIterator<Item = (i32, i64)>,
+    ) {
         let operations = (self.bytes.len() - FRAME_HEAD - PAYLOAD_HEAD) as u32;
         for (partition, next) in offsets {
             varint(&mut self.bytes, partition.cast_unsigned().into());

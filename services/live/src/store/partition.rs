@@ -11,6 +11,9 @@ use super::window::Window;
 pub(super) struct Partition {
     /// The next offset.
     pub(super) next: i64,
+    /// The next offset as the journal has it by now: passed over without an operation, offsets go into it at
+    /// the end of a frame.
+    pub(super) journaled: i64,
     /// The newest event time.
     pub(super) watermark: EventTime,
     pub(super) window: Window,

@@ -5,6 +5,7 @@ use std::{
     io,
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -32,11 +33,7 @@ struct Description {
 }
 
 /// Opens a folder, or begins one.
-pub(super) fn open(
-    dir: &Path,
-    topic: &str,
-    config: &StoreConfig,
-) -> Result<(Shared, Beginning), StoreError> {
+pub(super) fn open(dir: &Path, topic: &str, config: &StoreConfig) -> Result<(Shared, Beginning), StoreError> {
     let storage =
         |action| move |source: io::Error| StoreError::Storage { path: dir.to_owned(), action, source };
     fs::create_dir_all(dir).map_err(storage("make the folder"))?;
@@ -89,12 +86,20 @@ pub(super) fn open(
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let storage = |source| StoreError::Storage { path: dir.to_owned(), action: "lock the folder", source };
-    let file = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK)).map_err(storage)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse { path: dir.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(storage(error)),
+    let file =
+        File::options().write(true).create(true).truncate(false).open(dir.join(LOCK)).map_err(storage)?;
+    // A process that is being started holds what its parent held, for a moment.
+    for patience in (0..20).rev() {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if patience > 0 => {
+                std::thread::sleep(Duration::from_millis(25))
+            }
+            Err(fs::TryLockError::WouldBlock) => break,
+            Err(fs::TryLockError::Error(error)) => return Err(storage(error)),
+        }
     }
+    Err(StoreError::InUse { path: dir.to_owned() })
 }
 
 /// Says what the folder is, or checks what it says. Takes away what a killed process left unfinished.
@@ -113,7 +118,8 @@ fn describe(dir: &Path, topic: &str) -> Result<(), StoreError> {
     }
     let expected = Description { version: VERSION, topic: topic.to_owned() };
     let says = |of: &Description| format!("version {}, topic {}", of.version, of.topic);
-    let foreign = |found: String| StoreError::Foreign { path: dir.to_owned(), found, expected: says(&expected) };
+    let foreign =
+        |found: String| StoreError::Foreign { path: dir.to_owned(), found, expected: says(&expected) };
     let path = dir.join(DESCRIPTION);
     match fs::read(&path) {
         Ok(bytes) => match serde_json::from_slice::<Description>(&bytes) {
@@ -122,7 +128,8 @@ fn describe(dir: &Path, topic: &str) -> Result<(), StoreError> {
             Err(error) => Err(corrupt(dir, DESCRIPTION.to_owned(), error.to_string())),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound && others == 0 => {
-            let json = serde_json::to_vec_pretty(&expected).map_err(io::Error::other).map_err(storage("write"))?;
+            let json =
+                serde_json::to_vec_pretty(&expected).map_err(io::Error::other).map_err(storage("write"))?;
             let unfinished = path.with_added_extension(&UNFINISHED[1..]);
             let write = || {
                 fs::write(&unfinished, json)?;
@@ -159,7 +166,9 @@ fn replay(bytes: &[u8], core: &mut Core, tables: &Tables, frames: &mut u64) -> R
                 }
                 step => core.forget(tables, step),
             };
-            done.map_err(|unreadable| format!("{} {:016x}: {}", unreadable.kind, unreadable.key, unreadable.error))?;
+            done.map_err(|unreadable| {
+                format!("{} {:016x}: {}", unreadable.kind, unreadable.key, unreadable.error)
+            })?;
         }
         if core.sequence != sequence {
             return Err(format!("frame {number} is of operation {sequence}, the state of {}", core.sequence));
@@ -171,7 +180,7 @@ fn replay(bytes: &[u8], core: &mut Core, tables: &Tables, frames: &mut u64) -> R
         *frames += 1;
     }
     for at in core.partitions.values_mut() {
-        at.changed = false;
+        (at.changed, at.journaled) = (false, at.next);
     }
     Ok(())
 }

@@ -99,7 +99,7 @@ impl Moment {
             let keys = [(at.generation, younger), (at.generation.wrapping_sub(1), older)];
             let window = Window::restore(at.generation, EventTime::clamped(at.began), keys);
             let watermark = EventTime::clamped(at.watermark);
-            (at.partition, Partition { next: at.next, watermark, window, changed: false })
+            (at.partition, Partition { next: at.next, journaled: at.next, watermark, window, changed: false })
         };
         self.partitions.into_iter().map(&mut restore).collect()
     }
@@ -137,7 +137,8 @@ pub(super) fn write(
 }
 
 fn write_unfinished(path: &Path, moment: &Moment, tables: &Tables) -> io::Result<u64> {
-    let mut out = Out { file: io::BufWriter::with_capacity(1 << 20, File::create(path)?), sections: 0, bytes: 12 };
+    let mut out =
+        Out { file: io::BufWriter::with_capacity(1 << 20, File::create(path)?), sections: 0, bytes: 12 };
     out.file.write_all(MAGIC)?;
     out.file.write_all(&VERSION.to_le_bytes())?;
     let description = postcard::to_stdvec(moment).map_err(io::Error::other)?;
@@ -231,7 +232,8 @@ pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Momen
                 moment = Some(read.map_err(|error| SnapshotError::Corrupt(error.to_string()))?);
             }
             (YOUNGER | OLDER, Some(moment)) => {
-                let keys = bytes.chunks_exact(8).filter_map(|key| key.try_into().ok().map(u64::from_le_bytes));
+                let keys =
+                    bytes.chunks_exact(8).filter_map(|key| key.try_into().ok().map(u64::from_le_bytes));
                 let partition = number.cast_signed();
                 if moment.windows.last().is_none_or(|(last, _)| *last != partition) {
                     moment.windows.push((partition, Default::default()));
@@ -246,7 +248,8 @@ pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Momen
             }
             (table, Some(_)) => {
                 let all = tables.all();
-                let table = all.get(table as usize).ok_or_else(|| corrupt("a section is of an unknown kind"))?;
+                let table =
+                    all.get(table as usize).ok_or_else(|| corrupt("a section is of an unknown kind"))?;
                 table
                     .load(number as usize, Copied { entries: entries as usize, bytes })
                     .map_err(|reason| SnapshotError::Corrupt(format!("section {sections}: {reason}")))?;

@@ -65,8 +65,10 @@ fn forget_shoppers(shared: &Shared, watermarks: &HashMap<i32, EventTime>) {
         let crowd = crowd.min(times.len().saturating_sub(1));
         least = *times.select_nth_unstable(crowd).1;
     }
-    let forgotten: HashMap<i32, EventTime> =
-        watermarks.iter().map(|(&partition, &at)| (partition, config.forgotten_before(at).max(least))).collect();
+    let forgotten: HashMap<i32, EventTime> = watermarks
+        .iter()
+        .map(|(&partition, &at)| (partition, config.forgotten_before(at).max(least)))
+        .collect();
     if forgotten.values().all(|&before| before == EventTime::MIN) {
         return;
     }

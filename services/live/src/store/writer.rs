@@ -128,7 +128,6 @@ impl StateWriter {
         event: impl Into<EventView<'a>>,
     ) -> Result<Outcome, StoreError> {
         self.facts.fill(&event.into());
-        let before = self.core.partitions.get(&partition).map_or(0, |at| at.next);
         let shared = &self.store.0;
         // Ahead of what the tables hold: a snapshot that sees this event waits for it.
         shared.sequence.store(self.core.sequence + 1, Ordering::Release);
@@ -140,8 +139,10 @@ impl StateWriter {
             Outcome::Behind => return Ok(outcome),
             Outcome::Late => {}
             Outcome::Applied | Outcome::SessionOnly | Outcome::Duplicate => {
+                let at = self.core.partitions.entry(partition).or_default();
+                let skipped = offset.abs_diff(std::mem::replace(&mut at.journaled, offset + 1));
                 let (bytes, clock) = self.frame.operations();
-                write_event(bytes, partition, offset.abs_diff(before), clock, &self.facts);
+                write_event(bytes, partition, skipped, clock, &self.facts);
             }
         }
         self.unflushed += 1;
@@ -190,7 +191,9 @@ impl StateWriter {
             .iter()
             .map(|(&partition, at)| AppliedOffset { topic: shared.topic.clone(), partition, offset: at.next })
             .collect();
-        shared.applied.store(Arc::new(Applied { offsets, watermark: self.watermark() }));
+        let watermarks =
+            self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
+        shared.applied.store(Arc::new(Applied { offsets, watermark: self.watermark(), watermarks }));
     }
 
     /// Events taken in since the last flush began.
@@ -232,6 +235,7 @@ impl StateWriter {
         let mut frame = std::mem::replace(&mut self.frame, self.spare.take().unwrap_or_else(Frame::new));
         let sequence = self.core.sequence;
         let changed = self.core.partitions.iter_mut().filter_map(|(&partition, at)| {
+            at.journaled = at.next;
             std::mem::take(&mut at.changed).then_some((partition, at.next))
         });
         frame.finish(self.frames, sequence, changed);
@@ -239,7 +243,8 @@ impl StateWriter {
         self.unflushed = 0;
         self.journal_bytes += frame.len() as u64;
         let upkeep = self.due_upkeep(moved);
-        let next_file = upkeep.as_ref().and_then(|upkeep| upkeep.snapshot.as_ref()).map(|(number, _)| *number);
+        let next_file =
+            upkeep.as_ref().and_then(|upkeep| upkeep.snapshot.as_ref()).map(|(number, _)| *number);
         self.flusher.write(Flush::new(frame, self.core.sequence, Box::new(before), next_file));
         if let Some(upkeep) = upkeep {
             self.keep_up(upkeep);
@@ -338,7 +343,8 @@ impl StateWriter {
             self.journal += 1;
             (self.journal, Moment::of(&self.core.partitions, self.frames, self.core.sequence))
         });
-        let watermarks = self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
+        let watermarks =
+            self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
         (moved || crowded || snapshot.is_some()).then(|| Upkeep { watermarks, snapshot })
     }
 
