@@ -131,6 +131,9 @@ const ATTEMPTS: usize = 20;
 /// Keys of one question.
 const KEYS_PER_READ: usize = 512;
 
+/// Shoppers whose state a writer holds at most; others are read again when they come back.
+const CACHED_AT_MOST: usize = 1_000_000;
+
 // === impl ValkeyWriter ===
 
 impl ValkeyWriter {
@@ -139,7 +142,7 @@ impl ValkeyWriter {
             store,
             late_after_ms: config.late_after_ms,
             remembered_events: config.remembered_events,
-            most_cached: config.shoppers_in_memory,
+            most_cached: config.shoppers_at_most.min(CACHED_AT_MOST),
             held: BTreeMap::new(),
             facts: Vec::new(),
             cache: HashMap::new(),
