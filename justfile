@@ -79,6 +79,10 @@ bench-evaluation:
 quality ROW *ARGS:
     cargo run --release -p endcap-benches --bin endcap-quality -- {{ ROW }} {{ ARGS }}
 
+# The store against a model, the long form: 200,000 random operations with restarts and power cuts (about five minutes).
+faults-state SEED="5":
+    ENDCAP_OPERATIONS=200000 ENDCAP_SEED={{ SEED }} cargo test --release -p endcap-live --test store_model
+
 # The checked-in protobuf code, made again after an edit of proto/endcap/v1.
 regenerate:
     ENDCAP_REGENERATE=1 cargo test --release -p endcap-proto --test generated

@@ -55,6 +55,9 @@ pub enum Command {
     /// The topics: write to them, look into them, how far they are read, dead letters again.
     #[command(subcommand)]
     Events(EventsCommand),
+    /// The state of a service: look at it, back it up, restore it, rebuild it.
+    #[command(subcommand)]
+    State(StateCommand),
     /// The bundles of a folder: list, activate, roll back.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -326,6 +329,47 @@ pub enum EventsCommand {
     Lag(LagArgs),
     /// Send dead letters back to the topics that they came from, each once.
     Redrive(RedriveArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// What is in a state that is not in use: shoppers, offsets, digest.
+    Show(StateArgs),
+    /// Copy the state, which may be in use, and verify the copy.
+    Backup {
+        #[command(flatten)]
+        state: StateArgs,
+        /// The folder to write; it must not be there.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Put a backup where the configuration has the state, and verify it. There must be no state yet.
+    Restore {
+        #[command(flatten)]
+        state: StateArgs,
+        /// What `endcap state backup` wrote.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Make the state anew from an archive; the service then reads on from Kafka. There must be no state yet.
+    Rebuild {
+        #[command(flatten)]
+        state: StateArgs,
+        /// What `endcap archive` wrote.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
+}
+
+/// Which state.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// The configuration of the service whose state it is; the defaults when absent.
+    #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One entry of the configuration. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// Which topics, and how to reach them.

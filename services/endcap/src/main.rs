@@ -37,6 +37,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replay(args) => commands::replay::run(args, output),
         Command::Archive(args) => commands::archive::run(args, output),
         Command::Events(command) => commands::events::run(command, output),
+        Command::State(command) => commands::state::run(command, output),
         Command::Models(command) => commands::models::run(command, output),
         Command::Doctor(args) => commands::doctor::run(args, output),
     }

@@ -4,6 +4,7 @@
 //! events       ──► DIR/events/date=2026-11-24/hour=13/part-events-00003-FIRST-LAST.arrow
 //! impressions  ──► DIR/impressions/date=…/hour=…/part-impressions-…
 //! items        ──► DIR/items.arrow        the whole catalogue, written anew when it changed
+//!                  DIR/_items.offsets.json    which point of the topic that is of
 //!                  DIR/dataset.json
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod files;
 mod items;
+mod rebuild;
 mod roll;
 
 use std::{
@@ -32,7 +34,9 @@ use endcap_proto::{Event, v1};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError};
+pub use rebuild::{Rebuilt, rebuild};
+
+use crate::{ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError, StoreError};
 
 /// How the archive is cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +119,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The state that is rebuilt cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Two archives must not write one folder.
     #[error("{path}: another archive is writing here", path = path.display())]
     InUse {

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use endcap_proto::EventTime;
+use serde::{Deserialize, Serialize};
 
 /// A record of one topic, borrowed from the client that fetched it.
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ pub struct Place {
 }
 
 /// A point in a partition: the next offset to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartitionOffset {
     /// The partition.
     pub partition: i32,

@@ -20,6 +20,7 @@
 //! **Bounds.** A shopper is forgotten when the watermark has moved on by `forget_after_days` since they were last
 //! seen, or when there are more than `shoppers_at_most`: then those go who were not seen for longest.
 
+mod backup;
 pub(crate) mod codec;
 mod core;
 mod entry;
@@ -53,6 +54,7 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
+pub use backup::Backup;
 pub(crate) use window::Window;
 pub use writer::{Outcome, StateWriter};
 

@@ -5,11 +5,13 @@
 //!     events/**/*.arrow         the clickstream, in any folders (date=2026-11-24/hour=13/ …)
 //!     items.arrow               the catalogue; or items/**/*.arrow
 //!     impressions/**/*.arrow    the slates that were served
+//!     _items.offsets.json       which point of the topic `items` the catalogue is of
 //! ```
 //!
 //! Everything but the events may be missing. Names that begin with `.` or `_` are passed over; any
 //! other file among the data is an error, so that nothing is left out in silence.
 
+mod items_offsets;
 mod write;
 
 use std::{
@@ -21,6 +23,7 @@ use std::{
 use endcap_proto::{Event, Item, v1::Impression};
 use serde::{Deserialize, Serialize};
 
+pub use items_offsets::ItemsOffset;
 pub use write::{DatasetSummary, DatasetWriter};
 
 use crate::{

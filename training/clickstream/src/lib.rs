@@ -37,7 +37,9 @@ pub mod split;
 pub mod synthetic;
 
 pub use bad_rows::{BadRowLimit, BadRowSummary, BadRows};
-pub use dataset::{Dataset, DatasetInfo, DatasetSummary, DatasetWriter, FixedSplit, Part, TimeKind};
+pub use dataset::{
+    Dataset, DatasetInfo, DatasetSummary, DatasetWriter, FixedSplit, ItemsOffset, Part, TimeKind,
+};
 pub use error::ClickstreamError;
 pub use event::{EventBatch, EventItemRef, EventReader, EventRef, EventWriter, TransactionRef};
 pub use impression::{ImpressionReader, ImpressionWriter};

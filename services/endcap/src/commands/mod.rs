@@ -11,6 +11,7 @@ pub mod models;
 pub mod replay;
 pub mod serve;
 pub mod split;
+pub mod state;
 pub mod train;
 pub mod tune;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use endcap_bundle::BundleStore;
+use endcap_bundle::{BundleStore, PartitionOffset};
 use endcap_clickstream::Dataset;
 use endcap_evaluation::{Split, SplitConfig};
 use endcap_recommend::{Clock, SystemClock};
@@ -67,12 +67,15 @@ pub fn train(
     beginning: Beginning,
 ) -> Result<Published, anyhow::Error> {
     let split = split.map(|split| Split::read(dataset, split)).transpose()?;
+    let items_offsets = dataset.items_offsets()?.into_iter();
+    let items_offsets =
+        items_offsets.map(|at| PartitionOffset { partition: at.partition, offset: at.offset }).collect();
     let mut bar = Bar(ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{prefix} {bar:32} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     ));
     let clock = SystemClock.now();
-    let published = publish(dataset, split.as_ref(), config, Vec::new(), store, clock, beginning, &mut bar);
+    let published = publish(dataset, split.as_ref(), config, items_offsets, store, clock, beginning, &mut bar);
     bar.0.finish_and_clear();
     Ok(published?)
 }

@@ -79,6 +79,27 @@ pub(super) fn newest_rolls(dir: &Path, topic: &str) -> Result<BTreeMap<i32, Newe
     Ok(newest)
 }
 
+/// Every roll of each partition of a topic in order, with its files by hour.
+pub(super) fn rolls(dir: &Path, topic: &str) -> Result<BTreeMap<i32, BTreeMap<Roll, Vec<PathBuf>>>, Error> {
+    let mut rolls = BTreeMap::<i32, BTreeMap<Roll, Vec<PathBuf>>>::new();
+    let mut dates = folders(dir, "date=")?;
+    dates.sort();
+    for date in dates {
+        let mut hours = folders(&date, "hour=")?;
+        hours.sort();
+        for hour in hours {
+            for entry in fs::read_dir(&hour).at(&hour, "list")? {
+                let path = entry.at(&hour, "list")?.path();
+                let name = path.file_name().and_then(|name| name.to_str());
+                if let Some((partition, roll)) = name.and_then(|name| parse(topic, name)) {
+                    rolls.entry(partition).or_default().entry(roll).or_default().push(path);
+                }
+            }
+        }
+    }
+    Ok(rolls)
+}
+
 fn folders(dir: &Path, prefix: &str) -> Result<Vec<PathBuf>, Error> {
     if !dir.exists() {
         return Ok(Vec::new());

@@ -1,7 +1,7 @@
 //! The catalogue as it stands, in one file.
 //!
 //! The topic is compacted, so it is read whole on every start. The file is written when the end has
-//! been seen, never before: half a topic is not a catalogue.
+//! been seen, never before: half a topic is not a catalogue. Beside it stands which point of the topic it is of.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_clickstream::ItemWriter;
+use endcap_clickstream::{ItemWriter, ItemsOffset};
 use endcap_proto::Item;
 
 use super::{Duty, Error};
@@ -55,6 +55,14 @@ pub(super) fn archive(mut duty: Duty, path: &Path) -> Result<(), Error> {
                 writer.write(item)?;
             }
             writer.finish()?;
+            if let Some(dir) = path.parent() {
+                let offsets: Vec<_> = progress
+                    .offsets()
+                    .into_iter()
+                    .map(|PartitionOffset { partition, offset }| ItemsOffset { partition, offset })
+                    .collect();
+                ItemsOffset::write(dir, &offsets)?;
+            }
             files += 1;
             changed = false;
             written = Some(Instant::now());

@@ -84,6 +84,19 @@ pub(super) fn open(dir: &Path, topic: &str, config: &StoreConfig) -> Result<(Sha
     Ok((shared, Beginning { core, frames, journal: next, journal_bytes }))
 }
 
+/// The topic that the state in a folder is of.
+pub(super) fn topic(dir: &Path) -> Result<String, StoreError> {
+    let path = dir.join(DESCRIPTION);
+    let bytes = fs::read(&path).map_err(|source| StoreError::Storage {
+        path: dir.to_owned(),
+        action: "read state.json, which says what it is of",
+        source,
+    })?;
+    let description: Description = serde_json::from_slice(&bytes)
+        .map_err(|error| corrupt(dir, DESCRIPTION.to_owned(), error.to_string()))?;
+    Ok(description.topic)
+}
+
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let storage = |source| StoreError::Storage { path: dir.to_owned(), action: "lock the folder", source };
     let file =

@@ -1,0 +1,73 @@
+//! The state from the archive, for when it is lost and the topic no longer reaches back far enough.
+//!
+//! Each partition's rolls are read in order, in each the hours of event time one after the other; then the state
+//! is at the offset after its newest roll, and a consumer reads on from Kafka there. What the archive does not
+//! hold is not there: events without consent, whose sessions are over, and which events came too late to be
+//! applied: they lie in their hours, and are applied.
+
+use std::{collections::BTreeMap, path::Path};
+
+use endcap_clickstream::EventReader;
+use serde::Serialize;
+
+use super::{
+    Error,
+    files::{self, Roll},
+};
+use crate::{Outcome, PartitionOffset, StateWriter};
+
+/// What was rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Rebuilt {
+    /// Files read.
+    pub files: u64,
+    /// Events that are part of the state.
+    pub applied: u64,
+    /// Repeats and what lay too far behind.
+    pub passed_over: u64,
+    /// Offsets between two rolls that are not in the archive, by partition.
+    pub missing: BTreeMap<i32, i64>,
+    /// Where to read on.
+    pub offsets: Vec<PartitionOffset>,
+}
+
+/// Events between two flushes.
+const FLUSH_EVENTS: u64 = 500_000;
+
+/// Applies the archive of `topic` in `dir` to a state that has seen nothing yet, and writes it to disk.
+///
+/// # Errors
+/// When a file cannot be read or the state cannot be written; the state is then to be removed.
+pub fn rebuild(dir: &Path, topic: &str, writer: &mut StateWriter) -> Result<Rebuilt, Error> {
+    let mut rebuilt = Rebuilt::default();
+    for (partition, rolls) in files::rolls(&dir.join("events"), topic)? {
+        let mut next = None::<i64>;
+        for (Roll { first, last }, hours) in rolls {
+            if let Some(gap) = next.map(|next| first - next).filter(|&gap| gap > 0) {
+                *rebuilt.missing.entry(partition).or_default() += gap;
+            }
+            // Rows carry no offsets of their own; those of the roll are as many and more.
+            let mut offset = first.max(next.unwrap_or(first));
+            for path in hours {
+                rebuilt.files += 1;
+                for batch in EventReader::open(&path)? {
+                    for event in batch?.iter() {
+                        match writer.apply(partition, offset.min(last), &event.to_event())? {
+                            Outcome::Applied | Outcome::SessionOnly => rebuilt.applied += 1,
+                            Outcome::Late | Outcome::Duplicate | Outcome::Behind => rebuilt.passed_over += 1,
+                        }
+                        offset += 1;
+                        if writer.unflushed() >= FLUSH_EVENTS {
+                            writer.flush()?;
+                        }
+                    }
+                }
+            }
+            writer.skip(partition, last);
+            next = Some(last + 1);
+        }
+    }
+    writer.snapshot()?;
+    rebuilt.offsets = writer.store().applied();
+    Ok(rebuilt)
+}
