@@ -135,6 +135,8 @@ impl StateWriter {
             .core
             .take(&shared.tables, partition, offset, &self.facts)
             .map_err(|unreadable| shared.corrupt(unreadable))?;
+        // What was passed over is no operation.
+        shared.sequence.store(self.core.sequence, Ordering::Release);
         match outcome {
             Outcome::Behind => return Ok(outcome),
             Outcome::Late => {}
