@@ -70,6 +70,11 @@ pub enum Outcome {
 /// milliseconds.
 const SWEEP_MS: i64 = 60_000;
 
+/// A writer that leaves makes a snapshot when its journal is longer than this …
+const PARTING_JOURNAL_BYTES: u64 = 4 << 20;
+/// … and the state is not so large that a stop would take long.
+const PARTING_STATE_BYTES: u64 = 2 << 30;
+
 /// Where a writer begins.
 pub(super) struct Beginning {
     pub(super) core: Core,
@@ -379,6 +384,16 @@ impl StateWriter {
 
 impl Drop for StateWriter {
     fn drop(&mut self) {
+        let shared = &self.store.0;
+        let state = shared.snapshot_bytes.load(Ordering::Relaxed);
+        let slow_start = self.journal_bytes > PARTING_JOURNAL_BYTES.max(state / 16);
+        let whole = self.unflushed == 0 && self.trouble.is_none() && !std::thread::panicking();
+        if slow_start && whole && state < PARTING_STATE_BYTES {
+            // So that the next start has little to read operation by operation. Without it, it has it all as well.
+            if let Err(error) = self.snapshot() {
+                tracing::warn!("no snapshot at the end: {error}");
+            }
+        }
         self.store.0.closing.store(true, Ordering::Release);
         self.finish_upkeep();
     }
