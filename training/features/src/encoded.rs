@@ -1,14 +1,15 @@
 //! A user's state as bytes, laid out so that most events are added where the bytes lie.
 //!
 //! ```text
-//! version 1 │ flags 1 │ last seen 6 │ entries 2 │ length of the kept 2 │ newest entry: time 6, tag 2, session 4 │
+//! version 1 │ flags 1 │ last seen 6 │ entries 2 │ length of the kept 2 │ last entry: time 6, tag 2, session 4 │
 //! kept: [user 8, time 6] orders, cart, dismissed: count 1 (item 8, type 1, time 6)… │
 //! history, oldest first: type and flags 1, [gap 1–6, tag 2], [session 4], item 8 …
 //! ```
 //!
-//! The newest entry stands last and its time in the head, so that a newer one is a few bytes behind the end:
-//! no list is read, and nothing is allocated. What is not simply newer (a late event, a cart, a purchase,
-//! several products) is decoded, applied and encoded again.
+//! The time of the last entry stands in the head, so that another one is a few bytes behind the end: no list is
+//! read, and nothing is allocated. What is added comes as it comes; it is put into order, and the oldest beyond
+//! [`HISTORY_MAX`] are left out, when the bytes are read. What touches a list (a cart, a purchase), names several
+//! products, or finds the slack used up, is decoded, applied and encoded again.
 //!
 //! **Law.** Adding to bytes and reading them is reading them and applying.
 
@@ -27,7 +28,7 @@ const HEAD: usize = 24;
 const FLAGS: usize = 1;
 const LAST_SEEN: usize = 2;
 const ENTRIES: usize = 8;
-const NEWEST: usize = 12;
+const LAST: usize = 12;
 const TAG: usize = 18;
 const SESSION: usize = 20;
 
@@ -40,6 +41,15 @@ const EVENT_TYPE: u8 = 0b0001_1111;
 const SAME_EVENT: u8 = 0b0010_0000;
 const SAME_SESSION: u8 = 0b0100_0000;
 const NO_SESSION: u8 = 0b1000_0000;
+
+/// In which order the entries of a history must stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// As [`UserState::encode`] writes them.
+    Rising,
+    /// As [`UserState::add_to`] leaves them.
+    Any,
+}
 
 /// The longest entry: head, gap, tag, session, item.
 const ENTRY_MAX: usize = 1 + 7 + 2 + 4 + 8;
@@ -87,7 +97,7 @@ impl UserState {
         for entry in &self.history {
             let same_event = before.is_some_and(|b| (b.time, b.event) == (entry.time, entry.event));
             let gap = entry.time.millis_since(before.map(|b| b.time).unwrap_or_default());
-            let gap = (!same_event).then_some((gap as u64, entry.event));
+            let gap = (!same_event).then_some((gap, entry.event));
             write_entry(
                 out,
                 entry.event_type,
@@ -105,7 +115,7 @@ impl UserState {
     /// # Errors
     /// Another format version, or bytes that are no state. Never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        Self::read(bytes, HISTORY_MAX)
+        Self::read(bytes, HISTORY_MAX, Order::Rising)
     }
 
     /// Reads what [`Self::encode`] wrote and [`Self::add_to`] added to.
@@ -113,12 +123,16 @@ impl UserState {
     /// # Errors
     /// Another format version, or bytes that are no state. Never panics.
     pub fn decode_added(bytes: &[u8]) -> Result<Self, StateError> {
-        let mut state = Self::read(bytes, HISTORY_MAX + SLACK)?;
+        let mut state = Self::read(bytes, HISTORY_MAX + SLACK, Order::Any)?;
+        if !state.history.is_sorted_by(|a, b| a < b) {
+            state.history.sort_unstable();
+            state.history.dedup();
+        }
         state.history.drain(..state.history.len().saturating_sub(HISTORY_MAX));
         Ok(state)
     }
 
-    fn read(bytes: &[u8], entries_max: usize) -> Result<Self, StateError> {
+    fn read(bytes: &[u8], entries_max: usize, order: Order) -> Result<Self, StateError> {
         let mut reader = Reader::open("user state", bytes, Self::FORMAT_VERSION)?;
         let flags = reader.byte()?;
         if flags & !(SEEN | USER) != 0 || flags == USER {
@@ -143,10 +157,10 @@ impl UserState {
         if reader.offset() != HEAD + kept {
             return Err(reader.corrupt("the lists are not as long as the head says"));
         }
-        let history = read_history(&mut reader, entries, last_seen)?;
+        let history = read_history(&mut reader, entries, last_seen, order)?;
         let last = history.last().map(|entry| (entry.time, entry.event, session_bits(entry.session)));
         if last.unwrap_or_default() != newest {
-            return Err(reader.corrupt("the head does not say the newest entry"));
+            return Err(reader.corrupt("the head does not say the last entry"));
         }
         if flags == 0 && (last_seen != EventTime::MIN || kept != 3 || entries != 0) {
             return Err(reader.corrupt("nothing was seen, and something is remembered"));
@@ -157,6 +171,7 @@ impl UserState {
     }
 
     /// Time of the newest event of encoded bytes; none where nothing was seen, or they are no state.
+    #[inline]
     pub fn last_seen_of(bytes: &[u8]) -> Option<EventTime> {
         (bytes.len() >= HEAD && bytes[FLAGS] & SEEN != 0).then(|| time_at(bytes, LAST_SEEN))
     }
@@ -188,8 +203,8 @@ impl UserState {
     pub const ROOM: usize = ENTRY_MAX;
 
     /// Takes an event in where the bytes of a state lie: `bytes[..length]`, with room behind them. The
-    /// length afterwards; none, and nothing done, where it has to be decoded, applied and encoded:
-    /// where the event is not simply the newest, or the room does not suffice.
+    /// length afterwards; none, and nothing done, where it has to be decoded ([`Self::decode_added`]), applied and
+    /// encoded: where the event touches more than the history, or the room does not suffice.
     #[inline]
     pub fn add_to<E: EventFacts>(bytes: &mut [u8], length: usize, event: &E) -> Option<usize> {
         let (time, event_type) = (event.time(), event.event_type());
@@ -213,21 +228,21 @@ impl UserState {
         let mut length = length;
         if let Some(item) = item {
             let entries = u16::from_le_bytes([bytes[ENTRIES], bytes[ENTRIES + 1]]);
-            let newest = (time_at(bytes, NEWEST), EventTag(u16::from_le_bytes([bytes[TAG], bytes[TAG + 1]])));
+            let last = time_at(bytes, LAST);
             let tag = EventTag::of(event.key());
-            if usize::from(entries) >= HISTORY_MAX + SLACK || (entries > 0 && (time, tag) <= newest) {
+            if usize::from(entries) >= HISTORY_MAX + SLACK {
                 return None;
             }
             let session = event.session();
             let before: [u8; 4] = bytes[SESSION..SESSION + 4].try_into().ok()?;
             let before = NonZeroU32::new(u32::from_le_bytes(before)).map(SessionTag);
-            let gap = time.millis_since(newest.0) as u64;
+            let gap = time.millis_since(last);
             let mut entry = Bounded::default();
             write_entry(&mut entry, event_type, Some((gap, tag)), before, session, item);
             bytes[length..length + entry.length].copy_from_slice(&entry.bytes[..entry.length]);
             length += entry.length;
             bytes[ENTRIES..ENTRIES + 2].copy_from_slice(&(entries + 1).to_le_bytes());
-            set_time(bytes, NEWEST, time);
+            set_time(bytes, LAST, time);
             bytes[TAG..TAG + 2].copy_from_slice(&tag.0.to_le_bytes());
             bytes[SESSION..SESSION + 4].copy_from_slice(&session_bits(session).to_le_bytes());
         }
@@ -290,7 +305,7 @@ impl Out for Bounded {
 fn write_entry(
     out: &mut impl Out,
     event_type: EventType,
-    gap: Option<(u64, EventTag)>,
+    gap: Option<(i64, EventTag)>,
     before: Option<SessionTag>,
     session: Option<SessionTag>,
     item: ItemKey,
@@ -301,7 +316,8 @@ fn write_entry(
     head |= if session.is_none() { NO_SESSION } else { 0 };
     out.put(&[head]);
     if let Some((gap, tag)) = gap {
-        out.put_varint(gap);
+        // Zigzag: what is added may lie before the entry that it is added to.
+        out.put_varint((gap << 1 ^ gap >> 63).cast_unsigned());
         out.put(&tag.0.to_le_bytes());
     }
     if let (Some(session), true) = (session, session != before) {
@@ -314,6 +330,7 @@ fn read_history(
     reader: &mut Reader<'_>,
     entries: usize,
     last_seen: EventTime,
+    order: Order,
 ) -> Result<Vec<HistoryEntry>, StateError> {
     let mut history = Vec::<HistoryEntry>::with_capacity(entries);
     for _ in 0..entries {
@@ -328,7 +345,8 @@ fn read_history(
             (false, before) => {
                 let gap = reader.varint()?;
                 let time = before.map(|before| before.time).unwrap_or_default().as_millis();
-                let time = i64::try_from(gap).ok().and_then(|gap| time.checked_add(gap));
+                let gap = (gap >> 1).cast_signed() ^ -(gap & 1).cast_signed();
+                let time = time.checked_add(gap);
                 let time = time.and_then(EventTime::from_millis).filter(|&time| time <= last_seen);
                 let time = time.ok_or_else(|| reader.corrupt("a time lies after the last"))?;
                 (time, EventTag(reader.u16()?))
@@ -348,7 +366,7 @@ fn read_history(
             _ => return Err(reader.corrupt("the flags of a session contradict the entry before")),
         };
         let entry = HistoryEntry { time, event, item: ItemKey(reader.u64()?), event_type, session };
-        if let Some(before) = before {
+        if let (Some(before), Order::Rising) = (before, order) {
             if head & SAME_EVENT == 0 && (before.time, before.event) == (time, event) {
                 return Err(reader.corrupt("an event that is the same must be flagged so"));
             }
