@@ -289,7 +289,7 @@ impl StateStore {
         let (mut digest, mut unreadable) = (0u64, None);
         // A sum does not depend on the order of its parts.
         let mut add = |kind: u64, key: u64, bytes: &[u8]| {
-            digest = digest.wrapping_add(XxHash3_64::oneshot_with_seed(key.rotate_left(7) ^ kind, bytes));
+            digest = digest.wrapping_add(part_of_digest(kind, key, bytes));
         };
         let watermarks = self.0.applied.load().watermarks.clone();
         let forgotten = |stamp: Stamp| {
@@ -482,6 +482,11 @@ impl Default for StoreConfig {
             snapshot_after_bytes: 64 << 20,
         }
     }
+}
+
+/// What one entry adds to a state's digest, wherever it is kept: shoppers are of kind 0, links 1, counters 2.
+pub(crate) fn part_of_digest(kind: u64, key: u64, bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(key.rotate_left(7) ^ kind, bytes)
 }
 
 /// Where a session without consent is kept; without a session id it is the visitor's only one.

@@ -42,7 +42,6 @@ use futures::future::{BoxFuture, FutureExt as _};
 use redis::{Cmd, FromRedisValue as _, Value};
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use twox_hash::XxHash3_64;
 
 pub use config::{ValkeyConfig, ValkeyConfigError};
 pub use writer::ValkeyWriter;
@@ -52,7 +51,10 @@ use self::{
     keys::Keys,
     values::{Account, Seen, Session, Shopper, Stored, Versioned},
 };
-use crate::{AppliedOffsets, PartitionOffset, StoreConfig, StoreError, store::session_key};
+use crate::{
+    AppliedOffsets, PartitionOffset, StoreConfig, StoreError,
+    store::{part_of_digest, session_key},
+};
 
 /// Version of what is kept under a prefix.
 const FORMAT: &str = "1";
@@ -126,15 +128,17 @@ impl ValkeyStore {
     /// When the servers cannot be asked.
     pub async fn digest(&self) -> Result<u64, StoreError> {
         let shared = &self.shared;
-        let mut parts = Vec::new();
+        let mut digest = 0u64;
+        // A sum does not depend on the order of its parts.
+        let mut add =
+            |kind, key, bytes: &[u8]| digest = digest.wrapping_add(part_of_digest(kind, key, bytes));
         for (key, bytes) in shared.each(&shared.keys.all_shoppers()).await? {
             let shopper = shared.decode::<Shopper>(&key, &bytes)?.entry;
-            let visitor = shared.keys.number(&key);
-            parts.push((0u8, visitor, shopper.state.encode()));
+            add(0, shared.keys.number(&key), &shopper.state.encode());
         }
         for (key, bytes) in shared.each(&shared.keys.all_accounts()).await? {
             let account = shared.decode::<Account>(&key, &bytes)?.entry;
-            parts.push((1, account.user, account.links.encode()));
+            add(1, account.user, &account.links.encode());
         }
         let mut sums = BTreeMap::<u64, ItemCounters>::new();
         for partition in shared.partitions().await? {
@@ -143,16 +147,8 @@ impl ValkeyStore {
                 *sum = sum.merge(&counters);
             }
         }
-        parts.extend(sums.into_iter().map(|(item, counters)| (2, item, counters.encode())));
-        parts.sort_unstable();
-        let mut bytes = Vec::new();
-        for (kind, key, value) in parts {
-            bytes.push(kind);
-            bytes.extend_from_slice(&key.to_le_bytes());
-            bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(&value);
-        }
-        Ok(XxHash3_64::oneshot(&bytes))
+        sums.iter().for_each(|(&item, counters)| add(2, item, &counters.encode()));
+        Ok(digest)
     }
 
     /// The newest event time applied.

@@ -1,6 +1,7 @@
 //! A seeded simulator: the real consumer and the real store over a log in memory that crashes, repeats
 //! and reorders. Whatever happens, the state is that of an undisturbed run.
 
+mod place;
 mod world;
 
 use std::{sync::Arc, time::Duration};
@@ -10,6 +11,7 @@ use endcap_live::{
     StateStore, StoreConfig, consumer,
 };
 use endcap_proto::Event;
+use place::{Folder, Opened, Place, Server, skipped};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio_util::sync::CancellationToken;
 use world::{apply, digest_of, events, message};
@@ -68,15 +70,14 @@ impl EventSource for Dying {
 }
 
 /// Runs the consumer over the log, dying and starting again until everything is applied.
-async fn survive(log: &MemoryLog, seed: u64) -> (u64, consumer::ConsumerStatus) {
-    let dir = tempfile::tempdir().unwrap();
+async fn survive(place: &dyn Place, log: &MemoryLog, seed: u64) -> (u64, consumer::ConsumerStatus) {
     let mut random = StdRng::seed_from_u64(seed);
     let records: i64 = log.source("events").bounds().unwrap().iter().map(|at| at.end).sum();
     loop {
         // From a snapshot at every flush to none at all.
         let snapshot_after_bytes = 1 << random.random_range(0..20);
         let config = StoreConfig { snapshot_after_bytes, ..StoreConfig::default() };
-        let (store, writer) = StateStore::open(dir.path(), "events", &config).unwrap();
+        let Opened { writer, digest, .. } = place.open(&config);
         let drain = CancellationToken::new();
         let left = random.random_range(1..=records as usize);
         let source = Dying {
@@ -91,11 +92,10 @@ async fn survive(log: &MemoryLog, seed: u64) -> (u64, consumer::ConsumerStatus) 
             ..consumer::ConsumerConfig::default()
         };
         let dead_letters = DeadLetters::new(Arc::new(log.clone()), "dead-letters");
-        let options =
-            consumer::Options { source: Box::new(source), writer: Box::new(writer), dead_letters, config };
+        let options = consumer::Options { source: Box::new(source), writer, dead_letters, config };
         let (service, handle) = consumer::Service::new(options);
         match service.run(drain).await {
-            Ok(()) => return (store.digest().unwrap(), handle.status()),
+            Ok(()) => return (digest(), handle.status()),
             Err(consumer::Error::Source(_)) => {}
             Err(error) => panic!("seed {seed}: {error}"),
         }
@@ -117,18 +117,35 @@ fn shuffle(events: &mut [&Event], reach: usize, random: &mut StdRng) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn crashes_repeats_and_disorder_leave_the_state_of_an_undisturbed_run() {
-    for seed in 0..8 {
+/// Every event three times, out of order, with crashes at random, over places that nothing is kept in yet.
+async fn disturb(places: &dyn Fn() -> Box<dyn Place>, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
         let mut random = StdRng::seed_from_u64(seed);
         let events = events(seed, 1500);
         let expected = digest_of(events.iter().map(|event| (0, event)));
         let mut disturbed: Vec<_> = events.iter().flat_map(|event| [event; 3]).collect();
         shuffle(&mut disturbed, 300, &mut random);
-        let (digest, status) = survive(&log_of(disturbed), seed).await;
+        let (digest, status) = survive(&*places(), &log_of(disturbed), seed).await;
         assert_eq!(digest, expected, "seed {seed}: another state; {status:?}");
         assert_eq!((status.late, status.dead_letters.lost, status.caught_up), (0, 0, true), "seed {seed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_repeats_and_disorder_leave_the_state_of_an_undisturbed_run() {
+    disturb(&|| Box::new(Folder::new()), 0..8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_repeats_and_disorder_leave_the_same_state_in_redis() {
+    let Some(server) = Server::one() else { return skipped() };
+    disturb(&|| Box::new(server.place()), 0..4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_repeats_and_disorder_leave_the_same_state_in_a_cluster() {
+    let Some(server) = Server::cluster() else { return skipped() };
+    disturb(&|| Box::new(server.place()), 4..6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
