@@ -61,6 +61,10 @@ bench-retrieval *ARGS:
     target/bench/venv/bin/pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
     cargo run --release -p endcap-benches --bin endcap-bench -- retrieval {{ ARGS }}
 
+# Ten million vectors by a mapped scan, once: 10 GB and some minutes.
+bench-ten-million:
+    cargo run --release -p endcap-benches --example ten_million
+
 bench-live:
     cargo run --release -p endcap-benches --bin endcap-bench -- live
 
