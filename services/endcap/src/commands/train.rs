@@ -75,7 +75,8 @@ pub fn train(
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     ));
     let clock = SystemClock.now();
-    let published = publish(dataset, split.as_ref(), config, items_offsets, store, clock, beginning, &mut bar);
+    let published =
+        publish(dataset, split.as_ref(), config, items_offsets, store, clock, beginning, &mut bar);
     bar.0.finish_and_clear();
     Ok(published?)
 }
