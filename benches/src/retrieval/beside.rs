@@ -263,7 +263,10 @@ impl Bench<'_> {
     /// Ours beside the fastest finalist; alone, where no peer reaches the recall.
     fn row(&self, work: &str, figures: &[f64], finalists: &[Point], ours: &Point) -> Row {
         let best = finalists.iter().zip(&figures[1..]).max_by(|a, b| a.1.total_cmp(b.1));
-        let Some((point, &rate)) = best else { return Row::alone(work, figures[0], "queries/s") };
+        let Some((point, &rate)) = best else {
+            let peer_name = format!("no peer reaches it; ours {}", self.our_name(ours));
+            return Row { peer_name, ..Row::alone(work, figures[0], "queries/s") };
+        };
         let kind = &self.peers[point.who].kind;
         let name = format!(
             "{} {} {}, recall {:.3}; ours {}, recall {:.4}",

@@ -93,10 +93,11 @@ impl Library {
             Library::Faiss => {
                 // Some 4 √n lists, rounded to a power of two.
                 let lists = (4.0 * (items as f64).sqrt()).log2().round().exp2() as u32;
-                let probes: Vec<u32> = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
-                    .into_iter()
-                    .filter(|&probes| probes <= lists / 2)
-                    .collect();
+                let probes: Vec<u32> =
+                    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024]
+                        .into_iter()
+                        .filter(|&probes| probes <= lists)
+                        .collect();
                 let pairs =
                     probes.iter().skip(2).flat_map(|&probes| [4, 8, 16].map(|factor| [probes, factor]));
                 let list = |factory: String, name: String, ladder: Ladder| Kind {
