@@ -526,7 +526,7 @@ mod tests {
             agree(&bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
         }
         for depth in [98, 99, 100, 101, 102] {
-            let groups = [vec![0xa3, 0x06].repeat(depth), vec![0xa4, 0x06].repeat(depth)].concat();
+            let groups = [[0xa3, 0x06].repeat(depth), [0xa4, 0x06].repeat(depth)].concat();
             agree(&[&base, groups.as_slice()].concat()).unwrap();
             let length = [(groups.len() & 0x7f) as u8 | 0x80, (groups.len() >> 7) as u8];
             agree(&[&base, [0x42].as_slice(), &length, &groups].concat()).unwrap();
