@@ -196,7 +196,6 @@ impl Evaluation {
             }
         }
         flush(&mut chunk)?;
-        drop(flush);
         let bootstrap = Bootstrap { seed: self.seed, ..Bootstrap::default() };
         let groups = tally.groups(split, &names, &contests, &bootstrap, self.among_hidden);
         if groups.is_empty() {

@@ -35,11 +35,14 @@ pub struct Fixed {
     places: Vec<u32>,
 }
 
+/// The best so many items after a history, with their scores.
+type Score<'a> = dyn Fn(&[ItemKey], usize) -> Vec<(ItemKey, f32)> + Sync + Send + 'a;
+
 /// A list of items for a history.
 pub struct Listed<'a> {
     name: &'static str,
     catalogue: &'a Catalogue,
-    score: Box<dyn Fn(&[ItemKey], usize) -> Vec<(ItemKey, f32)> + Sync + Send + 'a>,
+    score: Box<Score<'a>>,
 }
 
 /// A drawn order of the catalogue for each question: what knowing nothing gets.

@@ -22,7 +22,7 @@ fn operations_agree(seed: u64, count: usize, dim: usize) {
     let vectors = whole(seed, labels.len(), dim);
     items.extend(labels.iter().copied().zip(vectors.chunks(dim).map(<[f32]>::to_vec)));
     // Every other seed keeps its base in partitions; the plan is exact all the same.
-    let scan_below = if seed % 2 == 0 { 100 } else { usize::MAX };
+    let scan_below = if seed.is_multiple_of(2) { 100 } else { usize::MAX };
     let config = IndexConfig { scan_below, recall_target: 1.0, ..IndexConfig::default() };
     let index = Index::build(&labels, &vectors, dim, &config).unwrap();
     let mut selection = Selection::new(&index.snapshot(), |label| label % 4 < 2);

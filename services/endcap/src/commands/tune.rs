@@ -93,8 +93,8 @@ pub fn run(args: TuneArgs, output: Output) -> Result<(), Failure> {
         config.towers.validate()?;
         Ok(config)
     };
-    for trial in 0..drawn.len() {
-        of_trial(trial).with_context(|| format!("trial {trial}: {}", drawn[trial].join(" ")))?;
+    for (trial, settings) in drawn.iter().enumerate() {
+        of_trial(trial).with_context(|| format!("trial {trial}: {}", settings.join(" ")))?;
     }
 
     let dataset = Dataset::open_many(&args.data)?;

@@ -352,7 +352,7 @@ impl StateWriter {
         });
         let watermarks =
             self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
-        (moved || crowded || snapshot.is_some()).then(|| Upkeep { watermarks, snapshot })
+        (moved || crowded || snapshot.is_some()).then_some(Upkeep { watermarks, snapshot })
     }
 
     fn keep_up(&mut self, upkeep: Upkeep) {
