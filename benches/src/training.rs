@@ -2,7 +2,7 @@
 //!
 //! An example is one question of what came next: of two towers, one a visitor; of the sequence encoder, one at every
 //! event. Steps are timed after a warm-up, everything included: drawing the batch, gathering rows, forward, backward,
-//! optimisers. Both sides get [`THREADS`] threads.
+//! optimisers. Both sides get two threads.
 
 mod data;
 mod memory;

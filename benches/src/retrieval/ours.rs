@@ -175,7 +175,7 @@ fn in_child(verb: &str, vectors: &Path, cached: &Path) -> anyhow::Result<Footpri
     serde_json::from_slice(&output.stdout).context("what the child says")
 }
 
-/// What runs in the child: a verb, ITEMS to build or QUERIES to load with, INDEX. Prints a [`Footprint`] as JSON.
+/// What runs in the child: a verb, ITEMS to build or QUERIES to load with, INDEX. Prints a footprint as JSON.
 ///
 /// # Errors
 /// Whatever the index or the file system says.

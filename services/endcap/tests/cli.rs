@@ -76,7 +76,7 @@ fn a_search_keeps_its_trials_and_writes_the_best_configuration() {
         let small = ["--set", "towers.dim=16", "--set", "towers.hidden=16"];
         run([&["tune", data, "--space", space, "--out", out, "--output", "json"][..], &small[..]].concat())
     };
-    tune(&text.replace("uniform", "unifrom")).refused(78, &["towers.dropout", "unifrom"]);
+    tune(&text.replace("uniform", "unequal")).refused(78, &["towers.dropout", "unequal"]);
     let first = tune(text).done();
     let table: serde_json::Value = serde_json::from_str(&first).unwrap();
     assert_eq!(table["trials"].as_array().unwrap().len(), 4, "three for an epoch, the best for two");

@@ -6,7 +6,7 @@
 //!      └─ rebalance ──► StateBackend::acquire, release
 //! ```
 //!
-//! One thread reads, decodes and applies ([`run`]); another one writes to disk. A batch is what has arrived,
+//! One thread reads, decodes and applies (`run`); another one writes to disk. A batch is what has arrived,
 //! so that a lone click is visible as soon as it is read, and a backlog is taken in large bites. The
 //! offsets go to disk with the state, after the dead letters before them have been delivered.
 //!
