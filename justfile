@@ -14,7 +14,7 @@ demo *ARGS:
 test *ARGS:
     bash .ci/test {{ ARGS }}
 
-# The long forms of the index's randomised tests: 200,000 operations, 40,000 damaged or forged files, a graph of a million. Minutes.
+# The long forms of the index's randomised tests: 40,000 damaged or forged files, a graph of a million. Minutes.
 test-index-long:
     cargo test --release -p endcap-index -- --ignored --nocapture
 

@@ -107,9 +107,7 @@ fn twenty_thousand_random_operations_agree_with_a_map() {
     }
 }
 
-/// The long form: `cargo test --release -p endcap-index --test changes -- --ignored`.
 #[test]
-#[ignore = "minutes"]
 fn two_hundred_thousand_random_operations_agree_with_a_map() {
     for seed in 100..120 {
         operations_agree(seed, 10_000, [3, 16, 17, 64][seed as usize % 4]);
