@@ -36,7 +36,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use rebuild::{Rebuilt, rebuild};
 
-use crate::{ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError, StoreError};
+use crate::{
+    ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError, StoreError,
+    folder_lock::FolderLock,
+};
+
+/// Held by the one process that writes an archive.
+const LOCK: &str = ".archive.lock";
 
 /// How the archive is cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,15 +264,11 @@ impl Default for ArchiveConfig {
 }
 
 /// Makes the folder, says what it is, and holds it for this process.
-fn prepare(dir: &Path, topic: &str) -> Result<fs::File, Error> {
+fn prepare(dir: &Path, topic: &str) -> Result<FolderLock, Error> {
     fs::create_dir_all(dir.join("events")).at(dir, "create")?;
-    let path = dir.join(".archive.lock");
-    let lock = fs::File::create(&path).at(&path, "create")?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse { path: dir.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => return Err(error).at(&path, "lock"),
-    }
+    let path = dir.join(LOCK);
+    let lock = FolderLock::take(dir, LOCK).at(&path, "lock")?;
+    let lock = lock.ok_or_else(|| Error::InUse { path: dir.to_owned() })?;
     let path = dir.join("dataset.json");
     if !path.exists() {
         let info = DatasetInfo::new(format!("archive of topic {topic}"));

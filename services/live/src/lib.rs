@@ -30,6 +30,7 @@ mod backend;
 mod config;
 mod dead_letters;
 mod decode;
+mod folder_lock;
 mod memory;
 mod producer;
 mod record;

@@ -37,7 +37,6 @@ mod window;
 mod writer;
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -102,7 +101,7 @@ struct Shared {
     /// The writer has left.
     closing: AtomicBool,
     /// Held while this is open.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// The items that shoppers turn to most, as of an instant of the stream; counted anew every minute of it.

@@ -20,6 +20,8 @@ use std::{
 
 use twox_hash::XxHash3_64;
 
+use crate::folder_lock::FolderLock;
+
 /// A message in the spill: what is needed to send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Spilled {
@@ -36,7 +38,7 @@ pub(super) struct Spill {
     writing: Option<File>,
     reading: Option<Reading>,
     /// Keeps other processes out while it is held.
-    _lock: File,
+    _lock: FolderLock,
     damaged: u64,
 }
 
@@ -91,17 +93,8 @@ impl Spill {
     pub(super) fn open(dir: &Path, limit: u64) -> Result<Self, SpillError> {
         let failed = |source| SpillError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(dir.join("lock"))
-            .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(SpillError::InUse(dir.to_owned())),
-            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
-        }
+        let lock = FolderLock::take(dir, "lock").map_err(failed)?;
+        let lock = lock.ok_or_else(|| SpillError::InUse(dir.to_owned()))?;
         let mut segments = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;

@@ -5,7 +5,6 @@ use std::{
     io,
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64},
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +20,7 @@ use super::{
     tables::Tables,
     writer::Beginning,
 };
+use crate::folder_lock::FolderLock;
 
 /// Version of the folder.
 const VERSION: u32 = 2;
@@ -37,7 +37,8 @@ pub(super) fn open(dir: &Path, topic: &str, config: &StoreConfig) -> Result<(Sha
     let storage =
         |action| move |source: io::Error| StoreError::Storage { path: dir.to_owned(), action, source };
     fs::create_dir_all(dir).map_err(storage("make the folder"))?;
-    let lock = lock(dir)?;
+    let lock = FolderLock::take(dir, LOCK).map_err(storage("lock the folder"))?;
+    let lock = lock.ok_or_else(|| StoreError::InUse { path: dir.to_owned() })?;
     describe(dir, topic)?;
     let tables = Tables::new();
     let all = files::numbers(dir, SNAPSHOT).map_err(storage("list the folder"))?;
@@ -95,24 +96,6 @@ pub(super) fn topic(dir: &Path) -> Result<String, StoreError> {
     let description: Description = serde_json::from_slice(&bytes)
         .map_err(|error| corrupt(dir, DESCRIPTION.to_owned(), error.to_string()))?;
     Ok(description.topic)
-}
-
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let storage = |source| StoreError::Storage { path: dir.to_owned(), action: "lock the folder", source };
-    let file =
-        File::options().write(true).create(true).truncate(false).open(dir.join(LOCK)).map_err(storage)?;
-    // A process that is being started holds what its parent held, for a moment.
-    for patience in (0..20).rev() {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) if patience > 0 => {
-                std::thread::sleep(Duration::from_millis(25))
-            }
-            Err(fs::TryLockError::WouldBlock) => break,
-            Err(fs::TryLockError::Error(error)) => return Err(storage(error)),
-        }
-    }
-    Err(StoreError::InUse { path: dir.to_owned() })
 }
 
 /// Says what the folder is, or checks what it says. Takes away what a killed process left unfinished.
