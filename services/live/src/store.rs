@@ -62,7 +62,7 @@ use self::{
     entry::{COUNTERS_HEAD, SESSION_HEAD, STAMP, Stamp},
     tables::Tables,
 };
-use crate::PartitionOffset;
+use crate::{PartitionOffset, folder_lock::FolderLock};
 
 /// How the state is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
 };
