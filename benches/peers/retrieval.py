@@ -8,12 +8,15 @@ standard output is one JSON object a line. Queries are answered one at a time, a
 many at once, its loop over them is in C++, so that Python's own time is not counted.
 """
 
+import ctypes
+import glob
 import hashlib
 import json
 import os
 import resource
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 
@@ -46,16 +49,16 @@ def rows(path):
 
 
 class Hnswlib:
-    """`search` is ef."""
+    """`search` is ef. Filters are asked in C++ (hnswlib_filter.cpp)."""
 
-    filtered = "callback"
+    filtered = "filter functor"
 
     def __init__(self, M, ef_construction):
         import hnswlib
 
         self.M, self.ef_construction = M, ef_construction
         self.index = hnswlib.Index(space="ip", dim=DIM)
-        self.allowed = None
+        self.allowed, self.filtering = None, None
 
     def build(self, items, threads):
         self.index.init_index(len(items), M=self.M, ef_construction=self.ef_construction, random_seed=1)
@@ -65,22 +68,57 @@ class Hnswlib:
         self.index.save_index(path)
 
     def load(self, path, count):
+        self.path, self.count = path, count
         self.index.load_index(path, max_elements=count)
 
     def filter(self, allowed):
-        self.allowed = None if allowed is None else bytes(allowed)
+        self.allowed = None if allowed is None else np.ascontiguousarray(allowed)
+        if self.filtering is None and allowed is not None:
+            self.library = ctypes.CDLL(hnswlib_filter(os.path.dirname(self.path)))
+            self.library.index_load.restype = ctypes.c_void_p
+            size = ctypes.c_size_t
+            self.library.index_load.argtypes = [ctypes.c_char_p, size, size]
+            self.filtering = ctypes.c_void_p(self.library.index_load(self.path.encode(), DIM, self.count))
 
     def find(self, queries, search, threads):
-        self.index.set_ef(max(search, K))
         if self.allowed is None:
+            self.index.set_ef(max(search, K))
             return self.index.knn_query(queries, k=K, num_threads=threads)[0]
-        try:
-            return self.index.knn_query(queries, k=K, num_threads=1, filter=self.allowed.__getitem__)[0]
-        except RuntimeError:  # fewer than k were found
-            return np.full((len(queries), K), -1)
+        queries = np.ascontiguousarray(queries)
+        found = np.empty((len(queries), K), np.int64)
+        size, at = ctypes.c_size_t, lambda array: ctypes.c_void_p(array.ctypes.data)
+        self.library.index_search(
+            self.filtering, at(queries), size(len(queries)), size(DIM), size(K), size(max(search, K)),
+            at(self.allowed), at(found),
+        )
+        return found
 
     def rate(self, queries, search, seconds, threads):
-        return in_chunks(self, queries, search, seconds, threads)
+        return in_chunks(self, queries, search, seconds, threads, CHUNK * threads)
+
+    def batch(self, queries, search, seconds, threads):
+        return in_chunks(self, queries, search, seconds, threads, len(queries))
+
+
+def hnswlib_filter(cache):
+    """The library built from hnswlib_filter.cpp and hnswlib's headers, which are in its source distribution alone."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hnswlib_filter.cpp")
+    with open(source, "rb") as file:
+        digest = hashlib.sha256(file.read() + version("hnswlib").encode()).hexdigest()[:24]
+    built = os.path.join(cache, f"hnswlib-filter-{digest}.so")
+    if not os.path.exists(built):
+        wanted = f"hnswlib=={version('hnswlib')}"
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, "--no-binary", "hnswlib", "--dest", cache, wanted], check=True, stdout=sys.stderr)
+        (archive,) = glob.glob(os.path.join(cache, f"hnswlib-{version('hnswlib')}.tar.gz"))
+        with tarfile.open(archive) as tar:
+            tar.extractall(cache, filter="data")
+        headers = archive.removesuffix(".tar.gz")
+        # As the package builds itself.
+        compiler = ["c++", "-std=c++14", "-O3", "-march=native", "-fPIC", "-shared", "-I", headers]
+        subprocess.run([*compiler, source, "-o", built + ".part"], check=True, stdout=sys.stderr)
+        os.rename(built + ".part", built)
+    return built
 
 
 class Usearch:
@@ -111,7 +149,10 @@ class Usearch:
         return self.index.search(queries, K, threads=threads).keys
 
     def rate(self, queries, search, seconds, threads):
-        return in_chunks(self, queries, search, seconds, threads)
+        return in_chunks(self, queries, search, seconds, threads, CHUNK * threads)
+
+    def batch(self, queries, search, seconds, threads):
+        return in_chunks(self, queries, search, seconds, threads, len(queries))
 
 
 class Faiss:
@@ -201,9 +242,22 @@ class Faiss:
             worker.join()
         return sum(count / took for count, took in zip(done, spent))
 
+    def batch(self, queries, search, seconds, threads):
+        from threadpoolctl import threadpool_limits
 
-def in_chunks(index, queries, search, seconds, threads):
-    size, at, done = CHUNK * threads, 0, 0
+        self.faiss.omp_set_num_threads(threads)
+        parameters, done, start = self.parameters(search), 0, time.perf_counter()
+        with threadpool_limits(threads):
+            while True:
+                self.index.search(queries, K, params=parameters)
+                done += len(queries)
+                took = time.perf_counter() - start
+                if took >= seconds:
+                    return done / took
+
+
+def in_chunks(index, queries, search, seconds, threads, size):
+    at, done = 0, 0
     start = time.perf_counter()
     while True:
         chunk = queries[at : at + size]
@@ -238,6 +292,8 @@ def describe(path):
 
 def build(path):
     order, index_file, sidecar = describe(path)
+    if order["library"] == "hnswlib":
+        hnswlib_filter(order["cache"])
     if os.path.exists(sidecar):
         return
     index = LIBRARIES[order["library"]][0](**order["parameters"])
@@ -260,7 +316,10 @@ def serve(path):
     with open(sidecar) as file:
         built = json.load(file)
     queries = rows(order["queries"])
-    truth, allowed = None, None
+    recalls, recalls_file = {}, sidecar.removesuffix(".json") + ".recalls.json"
+    if os.path.exists(recalls_file):
+        with open(recalls_file) as file:
+            recalls = json.load(file)
     index = LIBRARIES[order["library"]][0](**order["parameters"])
     # Into the system's cache, by another process: what this one has read and freed would be used again unseen.
     subprocess.run(["cat", index_file], stdout=subprocess.DEVNULL, check=True)
@@ -285,12 +344,20 @@ def serve(path):
             index.filter(allowed)
             say(done=True)
         elif asked["op"] == "recall":
-            truth = np.fromfile(asked["truth"], np.int32).reshape(len(queries), K)
-            count = min(asked.get("queries", len(queries)), len(queries))
-            found = index.find(queries[:count], asked["search"], asked.get("threads", 1))
-            say(recall=recall(found, truth[:count]))
-        elif asked["op"] == "rate":
-            say(rate=index.rate(queries, asked["search"], asked["seconds"], asked["threads"]))
+            # The same whenever it is asked, and long in coming.
+            with open(asked["truth"], "rb") as truth, open(order["queries"], "rb") as file:
+                digests = [hashlib.file_digest(file, "sha256").hexdigest() for file in (truth, file)]
+            key = json.dumps([*digests, asked["search"]])
+            if key not in recalls:
+                truth = np.fromfile(asked["truth"], np.int32).reshape(len(queries), K)
+                recalls[key] = recall(index.find(queries, asked["search"], 1), truth)
+                with open(recalls_file + ".part", "w") as file:
+                    json.dump(recalls, file)
+                os.rename(recalls_file + ".part", recalls_file)
+            say(recall=recalls[key])
+        elif asked["op"] in ("rate", "batch"):
+            measure = getattr(index, asked["op"])
+            say(rate=measure(queries, asked["search"], asked["seconds"], asked["threads"]))
 
 
 def recall(found, truth):

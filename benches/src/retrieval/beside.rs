@@ -8,7 +8,7 @@ use endcap_index::Allowed;
 use serde_json::{Value, json};
 
 use super::data::{DataSet, Keeps, SHARES, Source, Truth};
-use super::ours::{Contender, Ours};
+use super::ours::{Build, Contender, Ours};
 use super::peers::{Ladder, Peer};
 use super::plot::{Plot, Series};
 use super::{Options, Part, ROUNDS};
@@ -16,50 +16,67 @@ use crate::measure::{in_turn, median};
 use crate::report::{Better, Report, Row};
 
 /// How long a rate is measured where ours and peers take turns, and where settings are looked over.
-const TIME: Duration = Duration::from_millis(400);
-const GLANCE: Duration = Duration::from_millis(150);
+pub(super) const TIME: Duration = Duration::from_millis(400);
+pub(super) const GLANCE: Duration = Duration::from_millis(150);
 /// A peer with the best rate of a glance may owe that to the moment: so many are measured in turn.
-const FINALISTS: usize = 2;
+pub(super) const FINALISTS: usize = 3;
 /// How many times slower than ours a filtered peer may be before it is passed over.
 const HOPELESS: f64 = 30.0;
 /// Ways of ours that have no line of their own.
 const UNPLOTTED: [&str; 2] = ["planned", "survivors"];
-const TARGETS: [f64; 2] = [0.95, 0.99];
+pub(super) const TARGETS: [f64; 2] = [0.95, 0.99];
 /// Beyond this recall no dearer setting is tried.
 const ENOUGH: f64 = 0.995;
 
 /// One setting of one contender.
 #[derive(Debug, Clone)]
-struct Point {
+pub(super) struct Point {
     /// Place of the peer or of our way.
-    who: usize,
-    search: Value,
+    pub(super) who: usize,
+    pub(super) search: Value,
     recall: f64,
-    rate: f64,
+    pub(super) rate: f64,
 }
 
 /// Everything that is measured over one set of vectors.
-struct Bench<'a> {
-    data: &'a DataSet,
+pub(super) struct Bench<'a> {
+    pub(super) data: &'a DataSet,
     ours: &'a Ours,
-    ways: Vec<Contender>,
-    peers: Vec<Peer>,
+    pub(super) ways: Vec<Contender>,
+    pub(super) peers: Vec<Peer>,
+    /// Every setting without a filter, once it was looked at.
+    unfiltered: Option<Points>,
+}
+
+/// Settings that were looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Points {
+    pub(super) ours: Vec<Point>,
+    pub(super) peers: Vec<Point>,
 }
 
 /// Measures what `options` ask for over `data`.
 pub(super) fn run(data: &DataSet, options: &Options, dir: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let ours = Ours::open(data, !options.no_graph, dir)?;
+    let build = if options.no_graph { Build::WithoutGraph } else { Build::Default };
+    build.run(data, dir)?;
     let mut peers = Vec::new();
-    for kind in options.peers.iter().flat_map(|library| library.kinds(data.len())) {
+    for kind in options.libraries().iter().flat_map(|library| library.kinds(data.len())) {
         eprintln!("{}: {}", data.name, kind.name);
         peers.extend(Peer::start(kind, data, dir, options.only_build)?);
     }
     if options.only_build {
+        for keeps in [None].into_iter().chain(SHARES.map(|share| Some(Keeps(share)))) {
+            data.truth(keeps)?;
+        }
         return Ok(());
     }
-    let mut bench = Bench { data, ways: ours.contenders(), ours: &ours, peers };
+    let ours = Ours::open(data, build, dir)?;
+    let mut bench = Bench { data, ways: ours.contenders(), ours: &ours, peers, unfiltered: None };
     if options.has(Part::Unfiltered) {
         bench.unfiltered(options, report)?;
+    }
+    if options.has(Part::Batches) {
+        bench.batches(report)?;
     }
     if options.has(Part::Builds) {
         bench.builds(report);
@@ -73,15 +90,14 @@ pub(super) fn run(data: &DataSet, options: &Options, dir: &Path, report: &mut Re
 }
 
 /// `recall .99`.
-fn recall_name(target: f64) -> String {
+pub(super) fn recall_name(target: f64) -> String {
     format!("recall {}", format!("{target}").trim_start_matches('0'))
 }
 
 impl Bench<'_> {
     fn unfiltered(&mut self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
-        let (truth, name) = (self.data.truth(None)?, self.data.name.clone());
-        let of_ours = self.our_points(&truth, &Allowed::All)?;
-        let of_peers = self.peers_points(&truth, false, 0.0)?;
+        let name = self.data.name.clone();
+        let Points { ours: of_ours, peers: of_peers } = self.points()?;
         let plot = self.plot(&of_ours, &of_peers);
         plot.write(&options.plots, &format!("retrieval-{}", name.replace(' ', "-")))?;
         for target in TARGETS {
@@ -117,6 +133,18 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Every setting without a filter.
+    pub(super) fn points(&mut self) -> anyhow::Result<Points> {
+        if let Some(points) = &self.unfiltered {
+            return Ok(points.clone());
+        }
+        let truth = self.data.truth(None)?;
+        let ours = self.our_points(&truth, &Allowed::All)?;
+        let points = Points { ours, peers: self.peers_points(&truth, false, 0.0)? };
+        self.unfiltered = Some(points.clone());
+        Ok(points)
+    }
+
     fn filtered(&mut self, keeps: Keeps, report: &mut Report) -> anyhow::Result<()> {
         let truth = self.data.truth(Some(keeps))?;
         let selection = self.ours.selection(keeps);
@@ -125,7 +153,11 @@ impl Bench<'_> {
         let work = format!("filter {} {}", keeps.name(), self.data.name);
         let best = finalists(&self.our_points(&truth, &allowed)?, target);
         let ours = best.first().with_context(|| format!("{work}: no way of ours reaches {target}"))?;
-        let unfiltered = finalists(&self.our_points(&self.data.truth(None)?, &Allowed::All)?, target);
+        let unfiltered = match &self.unfiltered {
+            Some(points) => points.ours.clone(),
+            None => self.our_points(&self.data.truth(None)?, &Allowed::All)?,
+        };
+        let unfiltered = finalists(&unfiltered, target);
         let unfiltered = unfiltered.first().context("no way of ours reaches it without a filter")?;
         let figures = in_turn(
             ROUNDS,
@@ -261,7 +293,7 @@ impl Bench<'_> {
     }
 
     /// Ours beside the fastest finalist; alone, where no peer reaches the recall.
-    fn row(&self, work: &str, figures: &[f64], finalists: &[Point], ours: &Point) -> Row {
+    pub(super) fn row(&self, work: &str, figures: &[f64], finalists: &[Point], ours: &Point) -> Row {
         let best = finalists.iter().zip(&figures[1..]).max_by(|a, b| a.1.total_cmp(b.1));
         let Some((point, &rate)) = best else {
             let peer_name = format!("no peer reaches it; ours {}", self.our_name(ours));
@@ -319,8 +351,8 @@ fn climb(ladder: &[u32], mut look: impl FnMut(u32) -> anyhow::Result<f64>) -> an
     Ok(())
 }
 
-/// Of each index of a peer the fastest setting that reaches the recall; of those the fastest.
-fn finalists(points: &[Point], target: f64) -> Vec<Point> {
+/// Of each index of a peer the fastest setting that reaches the recall, the fastest first.
+pub(super) fn reaching(points: &[Point], target: f64) -> Vec<Point> {
     let mut reaching: Vec<Point> = points.iter().filter(|point| point.recall >= target).cloned().collect();
     reaching.sort_by(|a, b| b.rate.total_cmp(&a.rate));
     let mut seen = Vec::new();
@@ -329,8 +361,14 @@ fn finalists(points: &[Point], target: f64) -> Vec<Point> {
         seen.push(point.who);
         new
     });
-    reaching.truncate(FINALISTS);
     reaching
+}
+
+/// The fastest of those.
+pub(super) fn finalists(points: &[Point], target: f64) -> Vec<Point> {
+    let mut finalists = reaching(points, target);
+    finalists.truncate(FINALISTS);
+    finalists
 }
 
 #[cfg(test)]

@@ -13,12 +13,13 @@ use endcap_index::{Allowed, Index, IndexConfig, Retriever, Selection, Way};
 use endcap_recommend::Model;
 use endcap_trainer::{PipelineConfig, publish};
 
-use super::{DIM, K, SEED, short};
+use super::{DIM, K, QUERIES, SEED, short};
 use crate::vectors::{Generator, Vectors};
 
 /// Items of the shop whose bundle is searched.
 pub(super) const BUNDLE_ITEMS: usize = 50_000;
-const QUERIES: usize = 500;
+/// Shoppers that the bundle's index is measured with.
+const USERS: usize = 256;
 /// Shares of the items that the filters keep.
 pub(super) const SHARES: [f64; 4] = [0.5, 0.1, 0.01, 0.001];
 
@@ -39,6 +40,9 @@ pub(super) struct DataSet {
     pub(super) name: String,
     pub(super) source: Source,
     pub(super) vectors: Vectors,
+    /// Vectors of users that are none of the queries, row-major: what an index of a bundle is measured with when it is
+    /// published. The generators have none.
+    pub(super) users: Vec<f32>,
     /// `items.f32`, `queries.f32`, and what is made of them.
     pub(super) dir: PathBuf,
 }
@@ -62,13 +66,13 @@ impl DataSet {
         };
         let dir = dir.join("vectors").join(format!("{kind}-{items}"));
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        let mut vectors = match source {
-            Source::Hard => Generator::Hard.draw(SEED, items, QUERIES, DIM),
-            Source::Easy => Generator::Easy.draw(SEED, items, QUERIES, DIM),
+        let (mut vectors, users) = match source {
+            Source::Hard => (Generator::Hard.draw(SEED, items, QUERIES, DIM), Vec::new()),
+            Source::Easy => (Generator::Easy.draw(SEED, items, QUERIES, DIM), Vec::new()),
             Source::Bundle => bundle(items, &dir)?,
         };
         vectors.labels = (0..items as u64).collect();
-        let data = Self { name: format!("{kind} {}", short(items)), source, vectors, dir };
+        let data = Self { name: format!("{kind} {}", short(items)), source, vectors, users, dir };
         let same = write(&data.items_file(), &bytes(&data.vectors.items))?
             & write(&data.queries_file(), &bytes(&data.vectors.queries))?;
         if !same {
@@ -167,17 +171,18 @@ impl Keeps {
     }
 }
 
-/// Items and shoppers of a bundle that is trained on the synthetic shop, from the files of an earlier run where they are.
-fn bundle(items: usize, dir: &Path) -> anyhow::Result<Vectors> {
+/// Items and shoppers of a bundle that is trained on the synthetic shop, and [`USERS`] other shoppers; from the files of an
+/// earlier run where they are.
+fn bundle(items: usize, dir: &Path) -> anyhow::Result<(Vectors, Vec<f32>)> {
     let read = |name: &str| -> Option<Vec<f32>> {
         let bytes = fs::read(dir.join(name)).ok()?;
         Some(bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
     };
-    if let (Some(found), Some(queries)) = (read("items.f32"), read("queries.f32"))
-        && found.len() == items * DIM
-        && queries.len() == QUERIES * DIM
+    if let (Some(found), Some(queries), Some(users)) =
+        (read("items.f32"), read("queries.f32"), read("users.f32"))
+        && [found.len(), queries.len(), users.len()] == [items, QUERIES, USERS].map(|count| count * DIM)
     {
-        return Ok(Vectors { dim: DIM, labels: Vec::new(), items: found, queries });
+        return Ok((Vectors { dim: DIM, labels: Vec::new(), items: found, queries }, users));
     }
     eprintln!("training a bundle of {items} items");
     let shop = Shop::new(&ShopConfig { items, shoppers: 6_000, images: false, ..ShopConfig::default() })?;
@@ -200,18 +205,20 @@ fn bundle(items: usize, dir: &Path) -> anyhow::Result<Vectors> {
     );
     let vectors = snapshot.base_labels().iter().filter_map(|&label| snapshot.vector(label));
     let found: Vec<f32> = vectors.flatten().copied().collect();
-    let mut queries = Vec::with_capacity(QUERIES * DIM);
+    let mut vectors = Vec::with_capacity((QUERIES + USERS) * DIM);
     for shopper in 0..shop.shoppers() {
         let mut state = UserState::default();
         for event in &shop.history_of(shopper).0 {
             state.apply(event);
         }
-        if state.history().len() >= 3 && queries.len() < QUERIES * DIM {
-            queries.extend_from_slice(model.view(&state, end).vector().map_err(Clone::clone)?);
+        if state.history().len() >= 3 && vectors.len() < vectors.capacity() {
+            vectors.extend_from_slice(model.view(&state, end).vector().map_err(Clone::clone)?);
         }
     }
-    anyhow::ensure!(queries.len() == QUERIES * DIM, "too few shoppers have a history");
-    Ok(Vectors { dim: DIM, labels: Vec::new(), items: found, queries })
+    anyhow::ensure!(vectors.len() == (QUERIES + USERS) * DIM, "too few shoppers have a history");
+    let users = vectors.split_off(QUERIES * DIM);
+    write(&dir.join("users.f32"), &bytes(&users))?;
+    Ok((Vectors { dim: DIM, labels: Vec::new(), items: found, queries: vectors }, users))
 }
 
 fn bytes(numbers: &[f32]) -> Vec<u8> {

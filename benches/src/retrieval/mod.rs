@@ -6,11 +6,15 @@
 //! peers  a Python process for each index of a peer (benches/peers/retrieval.py), built once and cached ◄┘
 //! beside every setting of each once: recall and rate; then, of those that reach a recall, ours and the
 //!        fastest peers in turn: rows, and a plot
+//! graphs our graph beside hnswlib's, at equal M and ef
 //! own    scans, instruction sets, filters, changes, files: beside floors of our own
 //! ```
 
+mod bandwidth;
+mod batches;
 mod beside;
 mod data;
+mod graphs;
 mod ours;
 mod own;
 mod peers;
@@ -28,6 +32,8 @@ pub use ours::{CHILD, child};
 pub use peers::Library;
 
 const SEED: u64 = 3;
+/// Queries over each set of vectors.
+const QUERIES: usize = 500;
 const DIM: usize = 64;
 const K: usize = 100;
 /// Each figure is a median of so many, taken in turn.
@@ -39,7 +45,7 @@ const ROUNDS: usize = 5;
 #[command(next_help_heading = "Retrieval")]
 pub struct Options {
     /// Which parts.
-    #[arg(long, value_delimiter = ',', default_value = "own,unfiltered,filtered,builds")]
+    #[arg(long, value_delimiter = ',', default_value = "own,unfiltered,batches,filtered,builds,graphs")]
     pub parts: Vec<Part>,
     /// Whose vectors.
     #[arg(long, value_delimiter = ',', default_value = "hard,easy,bundle")]
@@ -50,6 +56,9 @@ pub struct Options {
     /// Beside whom.
     #[arg(long, value_delimiter = ',', default_value = "hnswlib,usearch,faiss")]
     pub peers: Vec<Library>,
+    /// Beside nobody.
+    #[arg(long, conflicts_with = "peers")]
+    pub alone: bool,
     /// Build no graph of ours over large sets: hnsw_rs takes many minutes for a million items.
     #[arg(long)]
     pub no_graph: bool,
@@ -68,13 +77,23 @@ pub enum Part {
     Own,
     /// Queries a second at recall .95 and .99, one and two threads, beside the peers.
     Unfiltered,
-    /// The same under filters that keep 50, 10, 1 and 0.1 %.
+    /// The same with all queries given at once.
+    Batches,
+    /// Queries one at a time under filters that keep 50, 10, 1 and 0.1 %.
     Filtered,
     /// Time and memory of builds, memory when serving, load time, beside the peers.
     Builds,
+    /// Recall and queries a second of our graph beside hnswlib's, built and searched with the same M and ef. Over the
+    /// generators, up to 200k items: hnsw_rs takes long for more.
+    Graphs,
 }
 
 impl Options {
+    /// The libraries that are measured beside.
+    fn libraries(&self) -> &[Library] {
+        if self.alone { &[] } else { &self.peers }
+    }
+
     fn has(&self, part: Part) -> bool {
         self.parts.contains(&part)
     }
@@ -97,11 +116,17 @@ pub fn run(extent: Extent, options: &Options, dir: &Path) -> anyhow::Result<Repo
     if options.has(Part::Own) && !options.only_build {
         own::run(extent, &mut report)?;
     }
-    let beside = [Part::Unfiltered, Part::Filtered, Part::Builds].into_iter().any(|part| options.has(part));
+    let beside = options.parts.iter().any(|&part| part != Part::Own);
     for &source in options.data.iter().filter(|_| beside) {
         let sizes = if source == Source::Bundle { vec![data::BUNDLE_ITEMS] } else { options.sizes(extent) };
         for items in sizes {
-            beside::run(&data::DataSet::open(source, items, dir)?, options, dir, &mut report)?;
+            let data = data::DataSet::open(source, items, dir)?;
+            if options.parts.iter().any(|&part| part != Part::Own && part != Part::Graphs) {
+                beside::run(&data, options, dir, &mut report)?;
+            }
+            if options.has(Part::Graphs) && source != Source::Bundle && items <= graphs::MOST_ITEMS {
+                graphs::run(&data, options, dir, &mut report)?;
+            }
         }
     }
     Ok(report)

@@ -8,11 +8,11 @@ use std::{fs, thread};
 
 use anyhow::{Context, ensure};
 use cpu_time::ProcessTime;
-use endcap_index::{Allowed, Index, IndexConfig, Retriever, Route, Selection, Snapshot, Way};
+use endcap_index::{Allowed, GraphConfig, Index, IndexConfig, Retriever, Route, Selection, Snapshot, Way};
 use serde::{Deserialize, Serialize};
 
 use super::data::{DataSet, Keeps};
-use super::peers::EF;
+use super::peers::{CONSTRUCTION, EF};
 use super::{DIM, K};
 use crate::measure::rate;
 
@@ -21,7 +21,6 @@ pub const CHILD: &str = "retrieval-child";
 
 /// What the child is told to do.
 const BUILD: &str = "build";
-const BUILD_WITHOUT_GRAPH: &str = "build-without-graph";
 const LOAD: &str = "load";
 /// How far below the k-th best the mean of a partition that is looked at may lie, in hundredths of a deviation.
 const REACHES: [u32; 14] = [0, 25, 50, 75, 100, 125, 150, 175, 200, 225, 250, 300, 400, 600];
@@ -51,30 +50,73 @@ pub(super) struct Contender {
     pub(super) ladder: Vec<u32>,
 }
 
+/// Which index of ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Build {
+    /// The default: partitions, and the graph of a large catalogue.
+    Default,
+    /// The default without a graph.
+    WithoutGraph,
+    /// The default with a graph of so many neighbours, however small the catalogue.
+    Graph(usize),
+}
+
 /// An index of ours and what it cost.
 pub(super) struct Ours {
     pub(super) index: Index,
     pub(super) footprint: Footprint,
 }
 
-impl Ours {
-    /// Builds the index unless it is cached, and loads it.
-    pub(super) fn open(data: &DataSet, graph: bool, dir: &Path) -> anyhow::Result<Self> {
-        let cached = cached(data, graph, dir)?;
-        let verb = if graph { BUILD } else { BUILD_WITHOUT_GRAPH };
-        let built = match fs::read(cached.join("built.json")) {
-            Ok(built) if Index::load(&cached).is_ok() => serde_json::from_slice(&built)?,
+impl Build {
+    fn config(self) -> IndexConfig {
+        let mut config = IndexConfig::default();
+        match self {
+            Build::Default => {}
+            Build::WithoutGraph => config.graph.from_items = usize::MAX,
+            Build::Graph(neighbours) => {
+                let construction = CONSTRUCTION;
+                config.graph = GraphConfig { from_items: 0, neighbours, construction, ..config.graph };
+            }
+        }
+        config
+    }
+
+    /// Where the index over these vectors is kept: another folder for other vectors, another configuration or version.
+    fn folder(self, data: &DataSet, dir: &Path) -> anyhow::Result<PathBuf> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&fs::read(data.items_file())?);
+        hasher.update(&serde_json::to_vec(&self.config())?);
+        hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+        Ok(dir.join("cache").join(format!("endcap-{}", &hasher.finalize().to_hex()[..24])))
+    }
+
+    /// Builds the index unless it is cached: its folder, and what building it took.
+    pub(super) fn run(self, data: &DataSet, dir: &Path) -> anyhow::Result<(PathBuf, Footprint)> {
+        let folder = self.folder(data, dir)?;
+        let built = match fs::read(folder.join("built.json")) {
+            Ok(built) if Index::load(&folder).is_ok() => serde_json::from_slice(&built)?,
             _ => {
-                fs::create_dir_all(&cached)?;
-                let built: Footprint = in_child(verb, &data.items_file(), &cached)?;
-                fs::write(cached.join("built.json"), serde_json::to_vec(&built)?)?;
+                fs::create_dir_all(&folder)?;
+                let built: Footprint = in_child(BUILD, &data.items_file(), &folder, &self.config())?;
+                fs::write(folder.join("built.json"), serde_json::to_vec(&built)?)?;
                 built
             }
         };
-        let loaded: Footprint = in_child(LOAD, &data.queries_file(), &cached)?;
+        Ok((folder, built))
+    }
+}
+
+impl Ours {
+    /// Builds the index unless it is cached, loads it, and measures its ways on this machine as it is now: with vectors of
+    /// users where the data has some.
+    pub(super) fn open(data: &DataSet, build: Build, dir: &Path) -> anyhow::Result<Self> {
+        let (folder, built) = build.run(data, dir)?;
+        let loaded: Footprint = in_child(LOAD, &data.queries_file(), &folder, &build.config())?;
         let Footprint { load_s, serve_bytes, file_bytes, .. } = loaded;
         let footprint = Footprint { load_s, serve_bytes, file_bytes, ..built };
-        Ok(Self { index: Index::load(&cached)?, footprint })
+        let index = Index::load(&folder)?;
+        index.calibrate(&data.users)?;
+        Ok(Self { index, footprint })
     }
 
     /// What the planner chooses, then every way that there is.
@@ -124,6 +166,26 @@ impl Contender {
         found.collect()
     }
 
+    /// Queries a second, all of them given at once to `threads`.
+    pub(super) fn batch_rate(
+        &self,
+        effort: u32,
+        data: &DataSet,
+        time: Duration,
+        threads: usize,
+    ) -> anyhow::Result<f64> {
+        let retriever = &*self.retriever(effort);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let start = Instant::now();
+        let mut done = 0;
+        while start.elapsed() < time {
+            let queries = &data.vectors.queries;
+            std::hint::black_box(pool.install(|| retriever.retrieve_batch(queries, K, &Allowed::All))?);
+            done += data.queries();
+        }
+        Ok(done as f64 / start.elapsed().as_secs_f64())
+    }
+
     /// Queries a second, one at a time on each of `threads`.
     pub(super) fn rate(
         &self,
@@ -147,41 +209,28 @@ impl Contender {
     }
 }
 
-/// Where the index over these vectors is kept: another folder for other vectors, another configuration or version.
-fn cached(data: &DataSet, graph: bool, dir: &Path) -> anyhow::Result<PathBuf> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&fs::read(data.items_file())?);
-    hasher.update(&serde_json::to_vec(&config(graph))?);
-    hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
-    Ok(dir.join("cache").join(format!("endcap-{}", &hasher.finalize().to_hex()[..24])))
-}
-
-/// The default, with the graph of a large catalogue or without it.
-fn config(graph: bool) -> IndexConfig {
-    let mut config = IndexConfig::default();
-    if !graph {
-        config.graph.from_items = usize::MAX;
-    }
-    config
-}
-
-fn in_child(verb: &str, vectors: &Path, cached: &Path) -> anyhow::Result<Footprint> {
+fn in_child(verb: &str, vectors: &Path, folder: &Path, config: &IndexConfig) -> anyhow::Result<Footprint> {
+    let config = serde_json::to_string(config)?;
     let output = Command::new(std::env::current_exe()?)
         .arg(CHILD)
-        .args(["--child".as_ref(), verb.as_ref(), vectors.as_os_str(), cached.as_os_str()])
+        .args(["--child".as_ref(), verb.as_ref(), vectors.as_os_str(), folder.as_os_str(), config.as_ref()])
         .stderr(std::process::Stdio::inherit())
         .output()?;
-    ensure!(output.status.success(), "{verb} of {} failed: {}", cached.display(), output.status);
+    ensure!(output.status.success(), "{verb} of {} failed: {}", folder.display(), output.status);
     serde_json::from_slice(&output.stdout).context("what the child says")
 }
 
-/// What runs in the child: a verb, ITEMS to build or QUERIES to load with, INDEX. Prints a footprint as JSON.
+/// What runs in the child: a verb, ITEMS to build or QUERIES to load with, INDEX, the configuration. Prints a footprint as
+/// JSON.
 ///
 /// # Errors
 /// Whatever the index or the file system says.
 pub fn child(arguments: &[String]) -> anyhow::Result<()> {
-    let [verb, vectors, cached] = arguments else { anyhow::bail!("expected a verb and two paths") };
-    let (vectors, cached) = (read(Path::new(vectors))?, Path::new(cached));
+    let [verb, vectors, folder, config] = arguments else {
+        anyhow::bail!("expected a verb, two paths and a configuration")
+    };
+    let (vectors, folder) = (read(Path::new(vectors))?, Path::new(folder));
+    let config: IndexConfig = serde_json::from_str(config)?;
     let mut footprint = Footprint {
         build_s: 0.0,
         build_cpu_s: 0.0,
@@ -193,20 +242,20 @@ pub fn child(arguments: &[String]) -> anyhow::Result<()> {
     let ((before, _), start, cpu) = (memory()?, Instant::now(), ProcessTime::now());
     if verb != LOAD {
         let labels: Vec<u64> = (0..vectors.len() as u64 / DIM as u64).collect();
-        let index = Index::build(&labels, &vectors, DIM, &config(verb == BUILD))?;
+        let index = Index::build(&labels, &vectors, DIM, &config)?;
         footprint.build_s = start.elapsed().as_secs_f64();
         footprint.build_cpu_s = cpu.elapsed().as_secs_f64();
         footprint.build_bytes = (memory()?.1 - before) as f64;
-        index.save(cached)?;
+        index.save(folder)?;
     } else {
         let mut bytes = 0;
-        for entry in fs::read_dir(cached)? {
+        for entry in fs::read_dir(folder)? {
             // Into the system's cache, as the peers' files are.
             let mut file = BufReader::with_capacity(1 << 20, fs::File::open(entry?.path())?);
             bytes += std::io::copy(&mut file.by_ref(), &mut std::io::sink())?;
         }
         let start = Instant::now();
-        let index = Index::load(cached)?;
+        let index = Index::load(folder)?;
         for query in vectors.chunks_exact(DIM).take(8) {
             index.search(query, K, &Allowed::All)?;
         }

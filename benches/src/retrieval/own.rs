@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use endcap_index::{Allowed, Hit, Index, IndexConfig, Retriever, Selection, Simd, Way};
 use hnsw_rs::prelude::{DistDot, Hnsw};
 
-use super::{DIM, K, ROUNDS, SEED};
+use super::{DIM, K, ROUNDS, SEED, bandwidth};
 use crate::measure::{Extent, in_turn, quantile, rate};
 use crate::report::{Better, Report, Row};
 use crate::vectors::{Generator, Vectors};
@@ -25,6 +25,7 @@ pub(super) fn run(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
     if extent == Extent::Full {
         scans(report, 1_000_000)?;
     }
+    bandwidth::run(report)?;
     simd(report)?;
     filters(report)?;
     changes(report)?;

@@ -65,11 +65,15 @@ pub(super) struct Ready {
     pub(super) footprint: Footprint,
 }
 
+/// ef while graphs are built.
+pub(super) const CONSTRUCTION: usize = 200;
+/// Neighbours in graphs.
+pub(super) const NEIGHBOURS: [usize; 2] = [16, 32];
 /// ef of walks through graphs.
 pub(super) const EF: [u32; 11] = [100, 140, 200, 280, 400, 560, 800, 1_120, 1_600, 2_400, 3_600];
 
 impl Library {
-    /// The indexes of it that are measured over `items` vectors. `construction` (ef while building) is 200 for all graphs.
+    /// The indexes of it that are measured over `items` vectors.
     pub(super) fn kinds(self, items: usize) -> Vec<Kind> {
         let graph = |library: &'static str, name: String, parameters: Value| Kind {
             name,
@@ -77,16 +81,16 @@ impl Library {
             parameters,
             ladder: Ladder::Steps(EF.to_vec()),
         };
-        let neighbours = [16, 32];
+        let neighbours = NEIGHBOURS;
         match self {
             Library::Hnswlib => neighbours
-                .map(|m| graph("hnswlib", format!("hnswlib M {m}"), json!({"M": m, "ef_construction": 200})))
+                .map(|m| graph("hnswlib", format!("hnswlib M {m}"), json!({"M": m, "ef_construction": CONSTRUCTION})))
                 .into(),
             Library::Usearch => ["f32", "i8"]
                 .into_iter()
                 .flat_map(|dtype| neighbours.map(|m| (dtype, m)))
                 .map(|(dtype, m)| {
-                    let parameters = json!({"dtype": dtype, "connectivity": m, "expansion_add": 200});
+                    let parameters = json!({"dtype": dtype, "connectivity": m, "expansion_add": CONSTRUCTION});
                     graph("usearch", format!("usearch {dtype} M {m}"), parameters)
                 })
                 .collect(),
@@ -115,7 +119,7 @@ impl Library {
                     list(format!("IVF{lists},Flat"), format!("faiss IVF{lists} flat"), Ladder::Steps(probes)),
                 ];
                 kinds.extend(neighbours.map(|m| {
-                    let parameters = json!({"factory": format!("HNSW{m}"), "ef_construction": 200});
+                    let parameters = json!({"factory": format!("HNSW{m}"), "ef_construction": CONSTRUCTION});
                     graph("faiss", format!("faiss HNSW{m}"), parameters)
                 }));
                 kinds
@@ -150,7 +154,7 @@ impl Peer {
         let script = if script.exists() { script } else { Path::new(SOURCE) };
         ensure!(
             python.exists(),
-            "{} is not there: `just bench-retrieval` makes it (or name no peers with --peers)",
+            "{} is not there: `just bench-retrieval` makes it (or measure --alone)",
             python.display()
         );
         let cache = dir.join("cache");
@@ -206,13 +210,22 @@ impl Peer {
         self.ask::<Answer>(&asked).map(|answer| answer.recall)
     }
 
-    /// Queries a second.
+    /// Queries a second, one at a time.
     pub(super) fn rate(&mut self, search: &Value, seconds: f64, threads: usize) -> anyhow::Result<f64> {
+        self.measure("rate", search, seconds, threads)
+    }
+
+    /// Queries a second, all of them given at once.
+    pub(super) fn batch_rate(&mut self, search: &Value, seconds: f64, threads: usize) -> anyhow::Result<f64> {
+        self.measure("batch", search, seconds, threads)
+    }
+
+    fn measure(&mut self, what: &str, search: &Value, seconds: f64, threads: usize) -> anyhow::Result<f64> {
         #[derive(Deserialize)]
         struct Answer {
             rate: f64,
         }
-        let asked = json!({"op": "rate", "search": search, "seconds": seconds, "threads": threads});
+        let asked = json!({"op": what, "search": search, "seconds": seconds, "threads": threads});
         self.ask::<Answer>(&asked).map(|answer| answer.rate)
     }
 

@@ -7,7 +7,7 @@ use endcap_neighbours::CountingModels;
 use endcap_proto::{Item, ItemId, ItemKey};
 use papaya::{HashMap, LocalGuard};
 
-use crate::ModelError;
+use crate::{FilterExpression, ModelError};
 
 /// An item and what features read of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,6 +160,34 @@ impl Catalogue {
             items.push(entry.item.clone());
         }
         items
+    }
+
+    /// As [`list`](Self::list), of the items that a filter selects. `selected` are those of them that did not change, among
+    /// others that did; of these each is asked.
+    pub(crate) fn list_selected(
+        &self,
+        selected: impl Iterator<Item = ItemKey>,
+        filter: &FilterExpression,
+        after: Option<ItemKey>,
+        limit: usize,
+    ) -> Vec<Item> {
+        let pinned = self.pin();
+        let is_after = |&key: &ItemKey| after.is_none_or(|after| key > after);
+        let unchanged = selected.filter(is_after).filter_map(|key| {
+            let row = *self.rows.get(&key).filter(|_| !self.changes.contains_key(&key, &pinned.guard))?;
+            Some((key, &self.entries[row as usize]))
+        });
+        let changed = self.changes.iter(&pinned.guard).filter_map(|(&key, entry)| {
+            let entry = entry.as_ref().filter(|entry| is_after(&key) && filter.matches(&entry.item))?;
+            Some((key, entry))
+        });
+        let mut found: Vec<(ItemKey, &Entry)> = unchanged.chain(changed).collect();
+        if limit < found.len() {
+            found.select_nth_unstable_by_key(limit, |&(key, _)| key);
+            found.truncate(limit);
+        }
+        found.sort_unstable_by_key(|&(key, _)| key);
+        found.into_iter().map(|(_, entry)| entry.item.clone()).collect()
     }
 }
 

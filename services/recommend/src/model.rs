@@ -227,9 +227,18 @@ impl Model {
         self.catalogue.pin().get(key).map(|entry| entry.item.clone())
     }
 
-    /// Items in the order of their keys, from the first after `after`.
-    pub fn list(&self, after: Option<ItemKey>, limit: usize) -> Vec<Item> {
-        self.catalogue.list(after, limit)
+    /// Items in the order of their keys, from the first after `after`, at most `limit`; those that a filter selects, where
+    /// there is one.
+    pub fn list(
+        &self,
+        filter: Option<&FilterExpression>,
+        after: Option<ItemKey>,
+        limit: usize,
+    ) -> Vec<Item> {
+        let Some(expression) = filter else { return self.catalogue.list(after, limit) };
+        let snapshot = self.index.snapshot();
+        let compiled = self.filter(&snapshot, expression);
+        self.catalogue.list_selected(compiled.keys(&snapshot), expression, after, limit)
     }
 
     /// `state` as of `as_of`: features, taste and user vector. See [`features_at`] for what an instant means.

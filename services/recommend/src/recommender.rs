@@ -19,7 +19,7 @@ use endcap_proto::{FieldError, Item, ItemId, ItemKey};
 use uuid::Uuid;
 
 use crate::{
-    Attribution, AttributionKey, ChangeError, Clock, ExploreConfig, ImpressionSink, ItemChange, Model,
+    Attribution, AttributionKey, ChangeError, Clock, ExploreConfig, FilterExpression, ImpressionSink, ItemChange, Model,
     ModelError, Parts, PlacedItem, PlacementConfig, Query, RecallReport, RecommendConfig, RecommendError,
     Slate, StageError, StateReader, Trace, View,
     draws::Draws,
@@ -353,9 +353,15 @@ impl Recommender {
         self.model.load().check(item)
     }
 
-    /// Items in the order of their keys, from the first after `after`, at most `limit`.
-    pub fn list(&self, after: Option<ItemKey>, limit: usize) -> Vec<Item> {
-        self.model.load().list(after, limit)
+    /// Items in the order of their keys, from the first after `after`, at most `limit`; those that a filter selects, where
+    /// there is one. A filter that was not asked for lately is compiled first, which takes milliseconds in a large catalogue.
+    pub fn list(
+        &self,
+        filter: Option<&FilterExpression>,
+        after: Option<ItemKey>,
+        limit: usize,
+    ) -> Vec<Item> {
+        self.model.load().list(filter, after, limit)
     }
 
     /// The recall of the queries that were probed.

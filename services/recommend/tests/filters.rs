@@ -314,8 +314,18 @@ proptest! {
             let query = vec![1.0; snapshot.dim()];
             let hits = snapshot.retrieve(&query, 100, &allowed).unwrap();
             let selected: BTreeSet<u64> = hits.iter().map(|hit| hit.label).collect();
-            let matching = shop.recommender.list(None, 100).into_iter().filter(|item| filter.matches(item));
-            prop_assert_eq!(selected, matching.map(|item| item.id.key().0).collect(), "{}", filter);
+            let all = shop.recommender.list(None, None, 100);
+            let matching: Vec<_> = all.into_iter().filter(|item| filter.matches(item)).collect();
+            prop_assert_eq!(selected, matching.iter().map(|item| item.id.key().0).collect(), "{}", filter);
+            // Page by page, the same items in the order of all.
+            let (mut after, mut listed) = (None, Vec::new());
+            loop {
+                let page = shop.recommender.list(Some(filter), after, 3);
+                let Some(last) = page.last() else { break };
+                after = Some(last.id.key());
+                listed.extend(page);
+            }
+            prop_assert_eq!(listed, matching, "{}", filter);
             Ok(())
         };
         let (early, late) = upserts.split_at(upserts.len() / 2);

@@ -1,9 +1,9 @@
 //! The methods of the contract, whatever protocol asks: one place for their rules.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
 use endcap_proto::{Event, EventTime, FieldError, Item, ItemId, ItemKey, v1};
-use endcap_recommend::{ItemChange, MAX_IDS, Position, Query, Recommender};
+use endcap_recommend::{FilterExpression, ItemChange, MAX_IDS, Position, Query, Recommender};
 
 use crate::{
     AdminError, ApiError, BundleAdmin, Code, EventWriter, ItemWriter, StreamStatus, limits::Limits,
@@ -133,15 +133,7 @@ impl Api {
     }
 
     pub(crate) fn list_items(&self, request: v1::ListItemsRequest) -> Answer<v1::ListItemsResponse> {
-        if !request.filter.is_empty() {
-            let message = "filter does not act in this version: leave it unset";
-            return Err(ApiError::about(
-                Code::Unimplemented,
-                message,
-                "filter",
-                "does not act in this version",
-            ));
-        }
+        let filter = FilterExpression::parse(&request.filter, &BTreeMap::new()).map_err(FieldError::from)?;
         let size = match usize::try_from(request.page_size) {
             Ok(0) => PAGE.0,
             Ok(size) => size.min(PAGE.1),
@@ -152,12 +144,13 @@ impl Api {
         };
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(page_token(token)?),
+            token => Some(PageToken::read(token, filter.as_ref())?),
         };
-        let mut items = self.recommender.list(after, size + 1);
+        let mut items = self.recommender.list(filter.as_ref(), after, size + 1);
         let more = items.len() > size;
         items.truncate(size);
-        let next = items.last().filter(|_| more).map(|item| format!("k{:016x}", item.id.key().0));
+        let next = items.last().filter(|_| more);
+        let next = next.map(|item| PageToken::of(item.id.key(), filter.as_ref()).to_string());
         Ok(v1::ListItemsResponse {
             items: items.into_iter().map(Into::into).collect(),
             next_page_token: next.unwrap_or_default(),
@@ -223,10 +216,44 @@ fn at_most(field: &'static str, length: usize) -> Answer<()> {
     }
 }
 
-fn page_token(token: &str) -> Answer<ItemKey> {
-    let digits = token.strip_prefix('k').filter(|digits| digits.len() == 16);
-    let key = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    key.map(ItemKey).ok_or_else(|| FieldError::new("page_token", "must be one that a list answered").into())
+/// Where a list goes on, and of which filter it is.
+struct PageToken {
+    after: ItemKey,
+    filter: Option<u64>,
+}
+
+impl PageToken {
+    fn of(after: ItemKey, filter: Option<&FilterExpression>) -> Self {
+        Self { after, filter: filter.map(FilterExpression::fingerprint) }
+    }
+
+    /// Where a list of `filter` goes on.
+    fn read(token: &str, filter: Option<&FilterExpression>) -> Result<ItemKey, FieldError> {
+        let number = |digits: &str| {
+            let digits = Some(digits).filter(|digits| digits.len() == 16 && !digits.starts_with('+'))?;
+            u64::from_str_radix(digits, 16).ok()
+        };
+        let parse = || {
+            let (key, of) = match token.strip_prefix('k')?.split_once('-') {
+                Some((key, of)) => (key, Some(number(of)?)),
+                None => (token.strip_prefix('k')?, None),
+            };
+            Some(Self { after: ItemKey(number(key)?), filter: of })
+        };
+        let wrong = |rule| FieldError::new("page_token", rule);
+        let token = parse().ok_or_else(|| wrong("must be one that a list answered"))?;
+        match token.filter == filter.map(FilterExpression::fingerprint) {
+            true => Ok(token.after),
+            false => Err(wrong("is of a list with another filter: leave it unset to begin, or ask with that filter")),
+        }
+    }
+}
+
+impl fmt::Display for PageToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "k{:016x}", self.after.0)?;
+        self.filter.map_or(Ok(()), |filter| write!(f, "-{filter:016x}"))
+    }
 }
 
 impl From<AdminError> for ApiError {

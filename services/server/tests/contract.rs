@@ -16,7 +16,7 @@ use endcap_proto::{
         event_service_client::EventServiceClient, recommendation_service_client::RecommendationServiceClient,
     },
 };
-use endcap_recommend::{Position, RecommendConfig};
+use endcap_recommend::{ItemChange, Position, RecommendConfig};
 use endcap_server::{
     AdminError, BundleAdmin, EventWriter, ItemWriter, ServerConfig, StreamReport, StreamStatus, WriteError,
 };
@@ -426,26 +426,50 @@ async fn an_upserted_item_is_in_the_next_answer_and_a_deleted_one_is_not() {
 
 #[tokio::test]
 async fn a_list_goes_through_the_catalogue_page_by_page() {
-    let (serving, _shop, _) = serve(|_| {}).await;
-    let (mut token, mut ids) = (String::new(), Vec::new());
-    loop {
-        let (status, page) = get(&serving, &format!("/v1/items?pageSize=30&pageToken={token}")).await;
-        assert_eq!(status, 200);
-        ids.extend(
-            page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()),
-        );
-        match page["nextPageToken"].as_str() {
-            Some(next) => token = next.to_owned(),
-            None => break,
+    let (serving, shop, _) = serve(|_| {}).await;
+    let list = async |filter: &str| {
+        let (mut token, mut ids) = (String::new(), Vec::new());
+        loop {
+            let query = format!("/v1/items?pageSize=2&filter={filter}&pageToken={token}");
+            let (status, page) = get(&serving, &query).await;
+            assert_eq!(status, 200, "{page}");
+            let items = page["items"].as_array().cloned().unwrap_or_default();
+            ids.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            match page["nextPageToken"].as_str() {
+                Some(next) => token = next.to_owned(),
+                None => break,
+            }
         }
-    }
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), 100);
+        ids.sort();
+        ids
+    };
+    let everything: Vec<String> = (0..100).map(|number| shop::id(number).as_str().to_owned()).collect();
+    let those = |law: &dyn Fn(usize) -> bool| {
+        let mut ids: Vec<_> = (0..100).filter(|&number| law(number)).map(|number| everything[number].clone()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(list("").await, those(&|_| true));
+    // price < 20 AND brand = "Brand 3"
+    let filter = "price%20%3C%2020%20AND%20brand%20%3D%20%22Brand%203%22";
+    let cheap = |number: usize| 5 + number % 90 < 20 && number % 7 == 3;
+    assert_eq!(list(filter).await, those(&cheap));
+    assert_eq!(list("price%20%3C%200").await, those(&|_| false));
+    // What changed since the bundle is listed as it is now.
+    let dear = Item { price: Some(500.0), ..shop::item(3) };
+    shop.recommender.apply(vec![ItemChange::upsert(dear, None)]).unwrap();
+    shop.recommender.delete(&shop::id(10)).unwrap();
+    assert_eq!(list(filter).await, those(&|number| cheap(number) && number != 3 && number != 10));
+
+    let (_, page) = get(&serving, &format!("/v1/items?pageSize=2&filter={filter}")).await;
+    let token = page["nextPageToken"].as_str().unwrap();
     for (query, field) in [
         ("pageSize=-1", "page_size"),
         ("pageToken=x", "page_token"),
+        (&*format!("pageToken={token}"), "page_token"),
+        (&*format!("pageToken={token}&filter=price%20%3C%2021"), "page_token"),
         ("filter=a", "filter"),
+        ("filter=price%20%3C%20%24max", "filter"),
         ("size=3", "query"),
     ] {
         let (_, error) = get(&serving, &format!("/v1/items?{query}")).await;

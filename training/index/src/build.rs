@@ -1,5 +1,6 @@
 //! From labels and vectors to a base segment: partitions, order, codes, graph.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +17,7 @@ use crate::{IndexConfig, IndexError, Plan};
 pub(crate) struct Source<'a> {
     pub(crate) labels: Vec<u64>,
     /// Padded.
-    pub(crate) vectors: Vec<f32>,
+    pub(crate) vectors: Cow<'a, [f32]>,
     pub(crate) dim: usize,
     /// The partitions of a base before, and the partition there of the first rows.
     pub(crate) known: Option<(&'a Partitions, Vec<u32>)>,
@@ -45,7 +46,7 @@ impl Base {
         if items >= config.scan_below.max(1) {
             let made = partition(&vectors, dim, known, kernels, config.seed);
             labels = made.order.iter().map(|&row| labels[row as usize]).collect();
-            vectors = in_order(&vectors, width(dim), &made.order);
+            vectors = in_order(&vectors, width(dim), &made.order).into();
             let mut back = vec![0; items];
             for (row, &former) in made.order.iter().enumerate() {
                 back[former as usize] = row as u32;
@@ -53,7 +54,7 @@ impl Base {
             places.reorder(&back);
             (partitions, inverse) = (Some(made.partitions), Some(back));
         }
-        let rows = Rows::of(dim, labels, vectors);
+        let rows = Rows::of(dim, labels, vectors.into_owned());
         let (mut graph, mut graph_refused) = (None, None);
         if let Some(partitions) = partitions.as_ref().filter(|_| rows.len() >= config.graph.from_items) {
             graph_refused = Graph::refusal(rows.len(), dim, &config);

@@ -306,7 +306,7 @@ impl Index {
             });
         }
         let known = before.base.partitions.as_ref().map(|partitions| (partitions, known));
-        let source = Source { labels, vectors, dim, known };
+        let source = Source { labels, vectors: vectors.into(), dim, known };
         let Built { base, plan, inverse } =
             Base::build(source, Arc::clone(&self.config), before.base.kernels)?;
         let base = Arc::new(base);

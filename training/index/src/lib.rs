@@ -39,6 +39,7 @@ mod cluster;
 mod config;
 mod error;
 mod file;
+mod filter;
 mod graph;
 mod index;
 mod kernels;

@@ -22,6 +22,26 @@ impl<'a> Mask<'a> {
         self.word(row / 64) >> (row % 64) & 1 == 1
     }
 
+    /// Appends the rows of a range that count, ascending.
+    pub(crate) fn append(self, range: Range<usize>, rows: &mut Vec<u32>) {
+        let Range { start, end } = range;
+        for place in start / 64..end.div_ceil(64) {
+            let first = 64 * place;
+            let mut word = self.word(place);
+            if first < start {
+                word &= u64::MAX << (start - first);
+            }
+            if end - first < 64 {
+                word &= (1 << (end - first)) - 1;
+            }
+            rows.reserve(64);
+            while word != 0 {
+                rows.push((first + word.trailing_zeros() as usize) as u32);
+                word &= word - 1;
+            }
+        }
+    }
+
     /// The rows of a range that count, ascending.
     pub(crate) fn rows(self, range: Range<usize>) -> Bits<impl FnMut() -> Option<u64> + use<'a>> {
         let Range { start, end } = range;
@@ -103,7 +123,10 @@ mod tests {
             let last = 64 * selected.len();
             let range = range.0.min(range.1).min(last)..range.0.max(range.1).min(last);
             let expected: Vec<usize> = range.clone().filter(|&row| mask.has(row)).collect();
-            prop_assert_eq!(mask.rows(range).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(mask.rows(range.clone()).collect::<Vec<_>>(), &expected[..]);
+            let mut appended = vec![7];
+            mask.append(range, &mut appended);
+            prop_assert_eq!(appended[1..].iter().map(|&row| row as usize).collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -10,17 +10,16 @@
 //! calibrated. It adapts by itself to the query, to k and to a filter: where survivors are few, the k-th best is lower, and
 //! more partitions are within reach of it.
 
-use std::cell::RefCell;
-
 use crate::buffer::Buffer;
 use crate::cluster;
 use crate::kernels::{Kernels, Scan, Sink};
 use crate::mask::Mask;
 use crate::rows::{BLOCK, Query, Rows, USUAL_ERROR, pad};
+use crate::top::Candidates;
 
 /// Rows of one partition, on average, grow with the square root of the catalogue; see [`count`].
 const LARGEST_COUNT: usize = 16_384;
-/// Partitions looked into before it is known which others are worth it.
+/// Fewest partitions looked into before it is known which others are worth it.
 const FIRST: usize = 8;
 
 /// Ranges of base rows, and their centres.
@@ -34,6 +33,18 @@ pub(crate) struct Partitions {
     pub(crate) starts: Buffer<u32>,
     /// Rows that the centres were found among.
     pub(crate) trained_on: usize,
+}
+
+/// The partitions that a query looks into, wave after wave.
+pub(crate) struct Tour {
+    /// The best that is to be expected of each partition; empty from the second wave on.
+    promises: Vec<f32>,
+    /// Those that are left from then on.
+    rest: Vec<(f32, u32)>,
+    /// What the least promising one of the first wave promised.
+    passed: Option<f32>,
+    /// Partitions in the next wave.
+    size: usize,
 }
 
 /// Rows in the order of their partitions.
@@ -70,7 +81,7 @@ impl Partitions {
         let (means, spreads) = cluster::means(vectors, dim, &groups);
         let labels = (0..count as u64).collect();
         let partitions = Self {
-            centres: Rows::of(dim, labels, pad(means.into(), dim)),
+            centres: Rows::of(dim, labels, pad(means.into(), dim).into_owned()),
             spreads: spreads.into(),
             starts: groups.starts.into(),
             trained_on,
@@ -97,50 +108,6 @@ impl Partitions {
         partitions
     }
 
-    /// Hands partitions to `look`, which says what the k-th best score is by now, until no other is within `reach`
-    /// deviations of that. It hears which one is next, where that is known.
-    pub(crate) fn visit(
-        &self,
-        query: &Query,
-        reach: f32,
-        kernels: Kernels,
-        mut look: impl FnMut(u32, Option<u32>) -> f32,
-    ) {
-        PROMISES.with_borrow_mut(|Promises { of_all, best }| {
-            of_all.clear();
-            let error = USUAL_ERROR * self.centres.blocks.error_bound(query);
-            let mut sink = Promising { of_all, spreads: &self.spreads, reach: reach * query.norm, error };
-            let scan =
-                Scan { blocks: &self.centres.blocks, rows: 0..self.len(), mask: Mask::default(), query };
-            kernels.scan(&scan, &mut sink);
-
-            let better = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-            let mut first = [(f32::NEG_INFINITY, u32::MAX); FIRST];
-            for (&promise, partition) in of_all.iter().zip(0u32..) {
-                if promise > first[FIRST - 1].0 {
-                    first[FIRST - 1] = (promise, partition);
-                    first.sort_unstable_by(better);
-                }
-            }
-            let mut kth = f32::NEG_INFINITY;
-            for (place, &(_, partition)) in first.iter().enumerate().filter(|(_, first)| first.1 != u32::MAX)
-            {
-                let next = first.get(place + 1).map(|next| next.1).filter(|&next| next != u32::MAX);
-                kth = look(partition, next);
-            }
-            best.clear();
-            let others = of_all.iter().copied().zip(0u32..);
-            best.extend(others.filter(|other| other.0 >= kth && !first.contains(other)));
-            best.sort_unstable_by(better);
-            for (place, &(promise, partition)) in best.iter().enumerate() {
-                if promise < kth {
-                    break;
-                }
-                kth = look(partition, best.get(place + 1).map(|next| next.1));
-            }
-        });
-    }
-
     /// Whether partitions that were read fit `rows` rows.
     pub(crate) fn check(&self, rows: usize) -> Result<(), String> {
         let starts = &*self.starts;
@@ -153,20 +120,50 @@ impl Partitions {
     }
 }
 
-/// Room for what visiting partitions needs; kept by the thread.
-#[derive(Default)]
-struct Promises {
-    of_all: Vec<f32>,
-    best: Vec<(f32, u32)>,
-}
+// === impl Tour ===
 
-thread_local! {
-    static PROMISES: RefCell<Promises> = RefCell::default();
+impl Tour {
+    /// Looks how promising each partition is. The first wave has some `first` of them, or somewhat more.
+    pub(crate) fn begin(
+        partitions: &Partitions,
+        query: &Query,
+        reach: f32,
+        first: usize,
+        kernels: Kernels,
+    ) -> Self {
+        let centres = &partitions.centres.blocks;
+        let mut promises = Vec::with_capacity(partitions.len());
+        let error = USUAL_ERROR * centres.error_bound(query);
+        let reach = reach * query.norm;
+        let mut sink = Promising { promises: &mut promises, spreads: &partitions.spreads, reach, error };
+        let scan = Scan { blocks: centres, rows: 0..partitions.len(), mask: Mask::default(), query };
+        kernels.scan(&scan, &mut sink);
+        Self { promises, rest: Vec::new(), passed: None, size: first.max(FIRST) }
+    }
+
+    /// Hands on the partitions of the next wave, given what the k-th best score is by now. None: the tour is over.
+    pub(crate) fn wave(&mut self, kth: f32, mut visit: impl FnMut(u32)) {
+        let Some(passed) = self.passed else {
+            let mut best = Candidates::new(self.size, 0.0);
+            best.push_all(&self.promises, 0..);
+            self.passed = Some(best.kth());
+            return best.finish().into_iter().for_each(visit);
+        };
+        self.rest.retain(|&(promise, _)| promise >= kth);
+        let others = std::mem::take(&mut self.promises).into_iter().zip(0..);
+        self.rest.extend(others.filter(|&(promise, _)| promise < passed && promise >= kth));
+        let size = self.size.min(self.rest.len());
+        if size < self.rest.len() {
+            self.rest.select_nth_unstable_by(size, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        }
+        self.rest.drain(..size).for_each(|(_, partition)| visit(partition));
+        self.size *= 2;
+    }
 }
 
 /// Takes the mean score of every partition, and adds what its best rows may have beyond it.
 struct Promising<'a> {
-    of_all: &'a mut Vec<f32>,
+    promises: &'a mut Vec<f32>,
     spreads: &'a [f32],
     reach: f32,
     /// What the quantisation of centre and query may have taken.
@@ -181,7 +178,7 @@ impl Sink for Promising<'_> {
     fn take(&mut self, first: usize, counting: u16, scores: &[f32; BLOCK]) {
         let count = counting.count_ones() as usize;
         let spreads = &self.spreads[first..first + count];
-        self.of_all.extend(
+        self.promises.extend(
             scores.iter().zip(spreads).map(|(score, spread)| score + self.error + self.reach * spread),
         );
     }

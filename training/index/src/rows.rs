@@ -240,16 +240,16 @@ pub(crate) fn unfit(vector: &[f32]) -> Option<(usize, f32)> {
 }
 
 /// Vectors of `dim` numbers, each followed by zeros up to its [`width`].
-pub(crate) fn pad(vectors: Cow<'_, [f32]>, dim: usize) -> Vec<f32> {
+pub(crate) fn pad(vectors: Cow<'_, [f32]>, dim: usize) -> Cow<'_, [f32]> {
     let width = width(dim);
     if width == dim {
-        return vectors.into_owned();
+        return vectors;
     }
     let mut padded = vec![0.0; vectors.len() / dim * width];
     for (padded, vector) in padded.chunks_exact_mut(width).zip(vectors.chunks_exact(dim)) {
         padded[..dim].copy_from_slice(vector);
     }
-    padded
+    padded.into()
 }
 
 /// Writes a vector's codes into its lane of a block: the scale, the norm of what was lost, and the larger of the norms
@@ -311,7 +311,7 @@ mod tests {
         ) {
             let vector: Vec<f32> = seed[..dim].iter().map(|(x, _)| x * 10f32.powi(scales.0)).collect();
             let query: Vec<f32> = seed[..dim].iter().map(|(_, q)| q * 10f32.powi(scales.1)).collect();
-            let rows = Rows::of(dim, vec![7], pad((&vector[..]).into(), dim));
+            let rows = Rows::of(dim, vec![7], pad((&vector[..]).into(), dim).into_owned());
             let query = Query::new(&query, dim).unwrap();
             let codes = by_row(&rows);
             let dot: i32 = codes.iter().zip(&query.codes)
@@ -333,7 +333,7 @@ mod tests {
                 pushed.push(label as u64, &vector[..dim]);
             }
             let flat: Vec<f32> = vectors.iter().flat_map(|vector| &vector[..dim]).copied().collect();
-            let made = Rows::of(dim, (0..vectors.len() as u64).collect(), pad(flat.into(), dim));
+            let made = Rows::of(dim, (0..vectors.len() as u64).collect(), pad(flat.into(), dim).into_owned());
             prop_assert_eq!(&made.vectors, &pushed.vectors);
             prop_assert_eq!(made.blocks, pushed.blocks);
         }

@@ -81,17 +81,17 @@ impl Candidates {
 
     /// Pushes each row whose score can still matter.
     #[inline(always)]
-    pub(crate) fn push_all(&mut self, scores: &[f32], rows: &[u32]) {
-        for (&score, &row) in scores.iter().zip(rows) {
+    pub(crate) fn push_all(&mut self, scores: &[f32], rows: impl IntoIterator<Item = u32>) {
+        for (&score, row) in scores.iter().zip(rows) {
             if score >= self.threshold {
                 self.push(score, row);
             }
         }
     }
 
-    /// The k-th best score, or somewhat less; nothing is known of it before k rows were found.
+    /// The k-th best score so far; nothing is known of it before k rows were found.
     pub(crate) fn kth(&mut self) -> f32 {
-        if self.found.len() >= self.settled + self.k / 4 + 16 {
+        if self.found.len() > self.settled {
             self.tighten();
         }
         self.threshold + self.margin

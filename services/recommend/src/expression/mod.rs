@@ -92,6 +92,12 @@ impl FilterExpression {
         self.predicate.matches(item)
     }
 
+    /// The same number for the same filter, whatever its white space, and in every process.
+    pub fn fingerprint(&self) -> u64 {
+        let digest = blake3::hash(self.text.as_bytes());
+        u64::from_le_bytes(std::array::from_fn(|byte| digest.as_bytes()[byte]))
+    }
+
     fn predicate(&self) -> &Predicate {
         &self.predicate
     }

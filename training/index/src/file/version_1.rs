@@ -70,7 +70,7 @@ pub(super) fn read(mut file: File, length: u64) -> Result<(Base, Plan), Fault> {
     let labels = body.numbers(items, u64::from_le_bytes)?;
     let vectors = body.numbers(items * dim, f32::from_le_bytes)?;
     check_values(&labels, &vectors, dim)?;
-    let rows = Rows::of(dim, labels, pad(vectors.into(), dim));
+    let rows = Rows::of(dim, labels, pad(vectors.into(), dim).into_owned());
     let kernels = Kernels::new(None)?;
     let graph = match layers {
         0 => None,

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::Layer;
 use crate::kernels::{Kernels, Scan, Sink};
 use crate::mask::Mask;
-use crate::partitions::Partitions;
+use crate::partitions::{Partitions, Tour};
 use crate::rows::{BLOCK, Query, Rows, width};
 use crate::top::Candidates;
 
@@ -75,12 +75,19 @@ fn neighbours(
 ) {
     let query = Query::of_padded(rows.padded(row as usize)[..width(rows.dim)].to_vec());
     let mut nearest = Nearest(Candidates::new(count, 0.0));
-    partitions.visit(&query, REACH, kernels, |partition, _| {
-        let range = partitions.rows(partition);
-        let scan = Scan { blocks: &rows.blocks, rows: range, mask: Mask::default(), query: &query };
-        kernels.scan(&scan, &mut nearest);
-        nearest.0.kth()
-    });
+    let mut tour = Tour::begin(partitions, &query, REACH, 0, kernels);
+    let mut wave = Vec::new();
+    loop {
+        tour.wave(nearest.0.kth(), |partition| wave.push(partition));
+        if wave.is_empty() {
+            break;
+        }
+        for partition in wave.drain(..) {
+            let range = partitions.rows(partition);
+            let scan = Scan { blocks: &rows.blocks, rows: range, mask: Mask::default(), query: &query };
+            kernels.scan(&scan, &mut nearest);
+        }
+    }
     found.extend(nearest.0.finish());
 }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Scan, Sink, code_dots_with, dots_with, scan_blocks};
+use super::{Scan, Sink, code_dots_with, dots_with, prefetch, scan_blocks};
 use crate::rows::{BLOCK, Codes, OFFSET, Query};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -117,11 +117,30 @@ pub(super) fn dots_avx2(query: &[f32], vectors: &[f32], rows: &[u32], out: &mut 
     dots_with(query, vectors, rows, out, |a, b| dot_avx2(a, b));
 }
 
+/// One register of two: half as many sums are left to do for each.
+#[target_feature(enable = "avx512f")]
+fn halve(a: __m512i, b: __m512i) -> __m512i {
+    _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b))
+}
+
+/// The sums of the sixteen numbers of each: that of register `i` in lane `i`.
+#[target_feature(enable = "avx512f")]
+fn sum_each(registers: &[__m512i; 16]) -> __m512i {
+    let mut fours = [_mm512_setzero_si512(); 4];
+    for (four, [a, b, c, d]) in fours.iter_mut().zip(registers.as_chunks::<4>().0) {
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(*a, *b), _mm512_unpackhi_epi32(*a, *b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(*c, *d), _mm512_unpackhi_epi32(*c, *d));
+        *four = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    }
+    halve(halve(fours[0], fours[1]), halve(fours[2], fours[3]))
+}
+
+/// The approximate scores of sixteen rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn code_dots_avx512(query: &Query, codes: Codes<'_>, rows: &[u32], out: &mut [f32]) {
-    code_dots_with(query, codes, rows, out, |row, query| {
-        let mut sum = _mm512_setzero_si512();
-        for (codes, query) in row.chunks(64).zip(query.codes.chunks(64)) {
+fn code_scores_avx512(query: &Query, codes: Codes<'_>, rows: &[u32; 16], out: &mut [f32; 16]) {
+    let mut sums = [_mm512_setzero_si512(); 16];
+    for (sum, &row) in sums.iter_mut().zip(rows) {
+        for (codes, query) in codes.row(row).chunks(64).zip(query.codes.chunks(64)) {
             let lanes = u64::MAX >> (64 - codes.len());
             // SAFETY: the masked loads read `codes.len()` bytes of each, which is 16 to 64 and the same for both.
             let (codes, query) = unsafe {
@@ -130,10 +149,33 @@ pub(super) fn code_dots_avx512(query: &Query, codes: Codes<'_>, rows: &[u32], ou
                     _mm512_maskz_loadu_epi8(lanes, query.as_ptr()),
                 )
             };
-            sum = _mm512_dpbusd_epi32(sum, codes, query);
+            *sum = _mm512_dpbusd_epi32(*sum, codes, query);
         }
-        _mm512_reduce_add_epi32(sum) + query.correction
-    });
+    }
+    let dots = _mm512_cvtepi32_ps(_mm512_add_epi32(sum_each(&sums), _mm512_set1_epi32(query.correction)));
+    let scales = rows.map(|row| codes.scale(row));
+    // SAFETY: `scales` and `out` are sixteen numbers.
+    unsafe {
+        let scale = _mm512_mul_ps(_mm512_loadu_ps(scales.as_ptr()), _mm512_set1_ps(query.scale));
+        _mm512_storeu_ps(out.as_mut_ptr(), _mm512_mul_ps(dots, scale));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn code_dots_avx512(query: &Query, codes: Codes<'_>, rows: &[u32], out: &mut [f32]) {
+    let (groups, rest) = rows.as_chunks::<16>();
+    let (scores, last) = out.as_chunks_mut::<16>();
+    for (place, (group, scores)) in groups.iter().zip(scores).enumerate() {
+        let next = groups.get(place + 1).map_or(rest, |next| next);
+        next.iter().for_each(|&row| prefetch(codes.row(row)));
+        code_scores_avx512(query, codes, group, scores);
+    }
+    if let Some(&row) = rest.last() {
+        let (mut group, mut scores) = ([row; 16], [0.0; 16]);
+        group[..rest.len()].copy_from_slice(rest);
+        code_scores_avx512(query, codes, &group, &mut scores);
+        last[..rest.len()].copy_from_slice(&scores[..rest.len()]);
+    }
 }
 
 #[target_feature(enable = "avx2")]
