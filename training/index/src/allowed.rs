@@ -14,6 +14,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::Snapshot;
+use crate::mask::bits;
 
 /// Which items a query may return.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,8 @@ pub struct Selection {
     pub(crate) generation: u64,
     /// One bit per base row, 64 rows a word.
     pub(crate) words: Arc<[u64]>,
+    /// The rows again, ascending, where a list of them is no larger than the bitmap.
+    pub(crate) listed: Option<Arc<[u32]>>,
     pub(crate) rows: usize,
     pub(crate) predicate: Predicate,
 }
@@ -72,7 +75,8 @@ impl Selection {
 
     fn from_words(snapshot: &Snapshot, words: Vec<u64>, predicate: Predicate) -> Self {
         let rows = words.iter().map(|word| word.count_ones() as usize).sum();
-        Self { generation: snapshot.generation(), words: words.into(), rows, predicate }
+        let listed = (2 * words.len() >= rows).then(|| bits(&words).map(|row| row as u32).collect());
+        Self { generation: snapshot.generation(), words: words.into(), listed, rows, predicate }
     }
 
     /// The generation of the base whose rows the bitmap numbers.

@@ -13,6 +13,8 @@ const FEW_UNWANTED: usize = 256;
 pub(crate) struct Filter<'a> {
     /// Bits of the base rows that it lets through; all rows where there are none.
     selected: Option<Cow<'a, [u64]>>,
+    /// The same rows, ascending, where there is a list of them.
+    listed: Option<&'a [u32]>,
     /// Bits of the base rows that are alive.
     alive: Option<&'a [u64]>,
     /// Base rows that may be returned, or somewhat more.
@@ -46,11 +48,16 @@ impl<'a> Filter<'a> {
             Some(selection) => Some((&*selection.words).into()),
             None => None,
         };
+        let mut listed = match selection {
+            Some(selection) if selection.generation == state.base.generation => selection.listed.as_deref(),
+            _ => None,
+        };
         let mut unwanted = unwanted.to_vec();
         unwanted.sort_unstable();
         unwanted.dedup();
         let few_unwanted = unwanted.len() <= FEW_UNWANTED;
         if !few_unwanted {
+            listed = None;
             let words = selected.get_or_insert_with(|| all(rows).into()).to_mut();
             for row in unwanted.iter().filter_map(|&label| state.base.row(label)).map(|row| row as usize) {
                 words[row / 64] &= !(1 << (row % 64));
@@ -62,6 +69,7 @@ impl<'a> Filter<'a> {
         });
         Self {
             selected,
+            listed,
             alive: state.alive.words(),
             survivors: survivors.min(rows - state.alive.dead),
             unwanted,
@@ -74,12 +82,23 @@ impl<'a> Filter<'a> {
     pub(crate) fn of_words(state: &'a State, words: &'a [u64]) -> Self {
         Self {
             selected: Some(words.into()),
+            listed: None,
             alive: state.alive.words(),
             survivors: count(words),
             unwanted: Vec::new(),
             few_unwanted: true,
             predicate: None,
         }
+    }
+
+    /// The base rows that may be returned, ascending, where there is a list of them.
+    pub(crate) fn listed(&self) -> Option<Cow<'a, [u32]>> {
+        let listed = self.listed?;
+        let alive = Mask { selected: None, alive: self.alive };
+        Some(match self.alive {
+            None => listed.into(),
+            Some(_) => listed.iter().copied().filter(|&row| alive.has(row as usize)).collect(),
+        })
     }
 
     pub(crate) fn mask(&self) -> Mask<'_> {

@@ -22,26 +22,6 @@ impl<'a> Mask<'a> {
         self.word(row / 64) >> (row % 64) & 1 == 1
     }
 
-    /// Appends the rows of a range that count, ascending.
-    pub(crate) fn append(self, range: Range<usize>, rows: &mut Vec<u32>) {
-        let Range { start, end } = range;
-        for place in start / 64..end.div_ceil(64) {
-            let first = 64 * place;
-            let mut word = self.word(place);
-            if first < start {
-                word &= u64::MAX << (start - first);
-            }
-            if end - first < 64 {
-                word &= (1 << (end - first)) - 1;
-            }
-            rows.reserve(64);
-            while word != 0 {
-                rows.push((first + word.trailing_zeros() as usize) as u32);
-                word &= word - 1;
-            }
-        }
-    }
-
     /// The rows of a range that count, ascending.
     pub(crate) fn rows(self, range: Range<usize>) -> Bits<impl FnMut() -> Option<u64> + use<'a>> {
         let Range { start, end } = range;
@@ -62,6 +42,57 @@ impl<'a> Mask<'a> {
             Some(word)
         };
         Bits { first: start / 64 * 64, rest: 0, begun: false, next }
+    }
+}
+
+/// The numbers of rows that count, gathered from bitmaps.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    /// Room for them and more.
+    room: Vec<u32>,
+    count: usize,
+}
+
+impl Gathered {
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    pub(crate) fn rows(&self) -> &[u32] {
+        &self.room[..self.count]
+    }
+
+    /// Adds the rows of a range that count, ascending.
+    pub(crate) fn add(&mut self, mask: Mask<'_>, range: Range<usize>) {
+        let Range { start, end } = range;
+        for place in start / 64..end.div_ceil(64) {
+            let first = 64 * place;
+            let mut word = mask.word(place);
+            if first < start {
+                word &= u64::MAX << (start - first);
+            }
+            if end - first < 64 {
+                word &= (1 << (end - first)) - 1;
+            }
+            if word == 0 {
+                continue;
+            }
+            if self.room.len() < self.count + 64 {
+                self.room.resize(2 * self.count + 1024, 0);
+            }
+            // Eight at a time, whether there are as many or not: a branch for each bit would be guessed wrong too often.
+            let count = word.count_ones() as usize;
+            for eight in self.room[self.count..].as_chunks_mut::<8>().0 {
+                for row in eight {
+                    *row = first as u32 + word.trailing_zeros();
+                    word &= word.wrapping_sub(1);
+                }
+                if word == 0 {
+                    break;
+                }
+            }
+            self.count += count;
+        }
     }
 }
 
@@ -124,9 +155,11 @@ mod tests {
             let range = range.0.min(range.1).min(last)..range.0.max(range.1).min(last);
             let expected: Vec<usize> = range.clone().filter(|&row| mask.has(row)).collect();
             prop_assert_eq!(mask.rows(range.clone()).collect::<Vec<_>>(), &expected[..]);
-            let mut appended = vec![7];
-            mask.append(range, &mut appended);
-            prop_assert_eq!(appended[1..].iter().map(|&row| row as usize).collect::<Vec<_>>(), expected);
+            let mut gathered = Gathered::default();
+            gathered.add(mask, 0..last.min(7));
+            let before = gathered.rows().len();
+            gathered.add(mask, range);
+            prop_assert_eq!(gathered.rows()[before..].iter().map(|&row| row as usize).collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::top::Candidates;
 const LARGEST_COUNT: usize = 16_384;
 /// Fewest partitions looked into before it is known which others are worth it.
 const FIRST: usize = 8;
+/// Fewest partitions of a later wave, but for the last.
+const SHORT: usize = 24;
 
 /// Ranges of base rows, and their centres.
 pub(crate) struct Partitions {
@@ -145,20 +147,36 @@ impl Tour {
     pub(crate) fn wave(&mut self, kth: f32, mut visit: impl FnMut(u32)) {
         let Some(passed) = self.passed else {
             let mut best = Candidates::new(self.size, 0.0);
-            best.push_all(&self.promises, 0..);
+            best.push_all(&self.promises, |place| place as u32);
             self.passed = Some(best.kth());
             return best.finish().into_iter().for_each(visit);
         };
-        self.rest.retain(|&(promise, _)| promise >= kth);
-        let others = std::mem::take(&mut self.promises).into_iter().zip(0..);
-        self.rest.extend(others.filter(|&(promise, _)| promise < passed && promise >= kth));
-        let size = self.size.min(self.rest.len());
+        if self.promises.is_empty() {
+            keep(&mut self.rest, |promise| promise >= kth);
+        } else {
+            self.rest.extend(std::mem::take(&mut self.promises).into_iter().zip(0..));
+            keep(&mut self.rest, |promise| promise < passed && promise >= kth);
+        }
+        // Half of those within reach belong to the answer as likely as not; before k rows were found all are within reach.
+        let size = if kth > f32::NEG_INFINITY { self.rest.len() / 2 } else { self.size };
+        let size = size.max(SHORT).min(self.rest.len());
         if size < self.rest.len() {
             self.rest.select_nth_unstable_by(size, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         }
         self.rest.drain(..size).for_each(|(_, partition)| visit(partition));
         self.size *= 2;
     }
+}
+
+/// [`Vec::retain`] without a branch for each: which partitions are within reach cannot be guessed.
+fn keep(rest: &mut Vec<(f32, u32)>, wanted: impl Fn(f32) -> bool) {
+    let mut kept = 0;
+    for place in 0..rest.len() {
+        let one = rest[place];
+        rest[kept] = one;
+        kept += usize::from(wanted(one.0));
+    }
+    rest.truncate(kept);
 }
 
 /// Takes the mean score of every partition, and adds what its best rows may have beyond it.

@@ -19,7 +19,7 @@ use crate::top::{Best, Candidates};
 use crate::{Allowed, Answer, Hit, IndexError, Route, Way};
 
 /// Rows scored at a time.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 /// Most queries that go through the base together.
 const TOGETHER: usize = 64;
 
@@ -170,7 +170,10 @@ impl<'a> Ask<'a> {
     /// Gives every candidate its f32 score.
     fn score_candidates(&self, mut search: Search<'_>) -> Vec<Hit> {
         let live_first = self.live_first();
-        let found = std::mem::replace(&mut search.candidates, Candidates::new(0, 0.0)).finish();
+        let mut found = std::mem::replace(&mut search.candidates, Candidates::new(0, 0.0)).finish();
+        if !self.state.live.chunks.is_empty() {
+            found.sort_unstable();
+        }
         let (in_base, in_live) = found.split_at(found.partition_point(|&row| row < live_first));
         self.offer(&mut search, &self.state.base.rows, in_base.iter().map(|&row| row as usize));
         let chunk_of = |row: u32| (row - live_first) as usize / CHUNK;

@@ -44,10 +44,26 @@ impl Best {
     }
 
     pub(crate) fn finish(mut self) -> Vec<Hit> {
-        self.hits.sort_unstable_by(best_first);
+        if 0 < self.k && self.k < self.hits.len() {
+            self.hits.select_nth_unstable_by(self.k - 1, best_first);
+        }
         self.hits.truncate(self.k);
+        self.hits.sort_unstable_by(best_first);
         self.hits
     }
+}
+
+/// The first place from `first` on whose score reaches the threshold. Few do, so that eight are passed over at a time.
+#[inline(always)]
+fn next_reaching(scores: &[f32], first: usize, threshold: f32) -> Option<usize> {
+    let mut place = first;
+    while let Some(eight) = scores.get(place..).and_then(|scores| scores.first_chunk::<8>()) {
+        if eight.iter().fold(false, |any, &score| any | (score >= threshold)) {
+            break;
+        }
+        place += 8;
+    }
+    Some(place + scores.get(place..)?.iter().position(|&score| score >= threshold)?)
 }
 
 /// The rows that can be among the `k` best, of a stream of scores each off by at most half of `margin`.
@@ -79,13 +95,13 @@ impl Candidates {
         }
     }
 
-    /// Pushes each row whose score can still matter.
+    /// Pushes each row whose score can still matter; `row` says which one has the score at a place.
     #[inline(always)]
-    pub(crate) fn push_all(&mut self, scores: &[f32], rows: impl IntoIterator<Item = u32>) {
-        for (&score, row) in scores.iter().zip(rows) {
-            if score >= self.threshold {
-                self.push(score, row);
-            }
+    pub(crate) fn push_all(&mut self, scores: &[f32], row: impl Fn(usize) -> u32) {
+        let mut first = 0;
+        while let Some(place) = next_reaching(scores, first, self.threshold) {
+            self.push(scores[place], row(place));
+            first = place + 1;
         }
     }
 
@@ -108,13 +124,11 @@ impl Candidates {
         self.settled = self.found.len();
     }
 
-    /// The rows, in ascending order.
+    /// The rows, in no order.
     pub(crate) fn finish(mut self) -> Vec<u32> {
         if self.k > 0 {
             self.tighten();
         }
-        let mut rows: Vec<u32> = self.found.into_iter().map(|(_, row)| row).collect();
-        rows.sort_unstable();
-        rows
+        self.found.into_iter().map(|(_, row)| row).collect()
     }
 }

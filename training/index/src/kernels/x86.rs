@@ -135,6 +135,9 @@ fn sum_each(registers: &[__m512i; 16]) -> __m512i {
     halve(halve(fours[0], fours[1]), halve(fours[2], fours[3]))
 }
 
+/// Sixteens of rows ahead of those being scored whose cache lines are asked for.
+const GROUPS_AHEAD: usize = 3;
+
 /// The approximate scores of sixteen rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn code_scores_avx512(query: &Query, codes: Codes<'_>, rows: &[u32; 16], out: &mut [f32; 16]) {
@@ -165,9 +168,13 @@ fn code_scores_avx512(query: &Query, codes: Codes<'_>, rows: &[u32; 16], out: &m
 pub(super) fn code_dots_avx512(query: &Query, codes: Codes<'_>, rows: &[u32], out: &mut [f32]) {
     let (groups, rest) = rows.as_chunks::<16>();
     let (scores, last) = out.as_chunks_mut::<16>();
+    let ask = |rows: &[u32]| rows.iter().for_each(|&row| prefetch(codes.row(row)));
+    groups.iter().take(GROUPS_AHEAD).for_each(|group| ask(group));
+    ask(rest);
     for (place, (group, scores)) in groups.iter().zip(scores).enumerate() {
-        let next = groups.get(place + 1).map_or(rest, |next| next);
-        next.iter().for_each(|&row| prefetch(codes.row(row)));
+        if let Some(later) = groups.get(place + GROUPS_AHEAD) {
+            ask(later);
+        }
         code_scores_avx512(query, codes, group, scores);
     }
     if let Some(&row) = rest.last() {

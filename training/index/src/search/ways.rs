@@ -6,14 +6,17 @@
 use super::{Ask, BATCH, Offer, Search};
 use crate::Way;
 use crate::kernels::{Scan, prefetch};
+use crate::mask::Gathered;
 use crate::partitions::{Partitions, Tour};
 use crate::rows::BLOCK;
 use crate::snapshot::Base;
 
 /// Rows that several queries scan one after the other are cut into stretches of so many bytes: half of a core's own cache.
 const STRETCH: usize = 256 << 10;
+/// Codes of fewer bytes than this stay in the processor's cache: there is nothing to share.
+const CACHED: usize = 32 << 20;
 /// In partitions, rows are scored one by one where a filter lets through fewer than one in this many.
-const SPARSE: usize = 5;
+const SPARSE: usize = 4;
 /// The bytes of a partition that are asked for while the one before is scanned.
 const PREFETCH: usize = 2048;
 /// Survivors of the whole base that are gathered before they are scored.
@@ -60,15 +63,18 @@ impl Ask<'_> {
     }
 
     fn survivors(&self, searches: &mut [Search<'_>]) {
+        if let Some(listed) = self.filter.listed() {
+            return searches.iter_mut().for_each(|search| self.score(search, &listed));
+        }
         let rows = self.state.base.rows.len();
         let density = rows / self.filter.survivors.max(1);
         let stretch = (GATHERED * density.max(1)).next_multiple_of(64);
-        let mut survivors = Vec::new();
+        let mut survivors = Gathered::default();
         for first in (0..rows).step_by(stretch) {
             survivors.clear();
-            self.filter.mask().append(first..rows.min(first + stretch), &mut survivors);
+            survivors.add(self.filter.mask(), first..rows.min(first + stretch));
             for search in &mut *searches {
-                self.score(search, &survivors);
+                self.score(search, survivors.rows());
             }
         }
     }
@@ -79,20 +85,21 @@ impl Ask<'_> {
         for batch in rows.chunks(BATCH) {
             let scores = &mut scores[..batch.len()];
             self.state.base.kernels.code_dots(search.query, codes, batch, scores);
-            search.candidates.push_all(scores, batch.iter().copied());
+            search.candidates.push_all(scores, |place| batch[place]);
         }
     }
 
-    /// Wave by wave: the next partitions of each query's [`Tour`], each of them for all queries that come to it.
+    /// Wave by wave: the next partitions of each query's [`Tour`]; each of them for all queries that come to it, one after the
+    /// other.
     fn partitions(&self, partitions: &Partitions, searches: &mut [Search<'_>]) {
         let Base { rows, kernels, .. } = &*self.state.base;
         let sparse = self.filter.survivors.saturating_mul(SPARSE) < rows.len();
         let reach = self.route.effort as f32 / 100.0;
-        // As many as should hold the first k survivors.
-        let first = self.k.saturating_mul(partitions.len()) / self.filter.survivors.max(1);
+        // As many as should hold twice k survivors: from then on it is known what is within reach.
+        let first = self.k.saturating_mul(2 * partitions.len()) / self.filter.survivors.max(1);
         let tour = |search: &Search<'_>| Tour::begin(partitions, search.query, reach, first, *kernels);
         let mut tours: Vec<Tour> = searches.iter().map(tour).collect();
-        let mut visits: Vec<(u32, u32)> = Vec::new();
+        let (mut visits, mut survivors) = (Vec::new(), Gathered::default());
         loop {
             visits.clear();
             for ((tour, search), who) in tours.iter_mut().zip(&mut *searches).zip(0..) {
@@ -101,32 +108,32 @@ impl Ask<'_> {
             if visits.is_empty() {
                 return;
             }
-            if searches.len() > 1 {
-                visits.sort_unstable();
-            }
             if sparse {
-                self.look_sparsely(partitions, &visits, searches);
+                self.look_sparsely(partitions, &visits, searches, &mut survivors);
             } else {
+                if searches.len() > 1 && rows.blocks.codes.len() > CACHED {
+                    visits.sort_unstable();
+                }
                 self.look(partitions, &visits, searches);
             }
         }
     }
 
-    /// Looks at the survivors of some partitions, for the query that wants each.
-    fn look_sparsely(&self, partitions: &Partitions, visits: &[(u32, u32)], searches: &mut [Search<'_>]) {
-        let mask = self.filter.mask();
-        let mut survivors = Vec::new();
-        if let [search] = searches {
-            // Of one query those of all partitions together: each has but a few.
-            visits.iter().for_each(|&(partition, _)| mask.append(partitions.rows(partition), &mut survivors));
-            return self.score(search, &survivors);
-        }
-        for visits in visits.chunk_by(|a, b| a.0 == b.0) {
+    /// Looks at the survivors of some partitions, for the query that wants each: of all its partitions together, as each has
+    /// but a few.
+    fn look_sparsely(
+        &self,
+        partitions: &Partitions,
+        visits: &[(u32, u32)],
+        searches: &mut [Search<'_>],
+        survivors: &mut Gathered,
+    ) {
+        for visits in visits.chunk_by(|a, b| a.1 == b.1) {
             survivors.clear();
-            mask.append(partitions.rows(visits[0].0), &mut survivors);
-            for &(_, who) in visits {
-                self.score(&mut searches[who as usize], &survivors);
+            for &(partition, _) in visits {
+                survivors.add(self.filter.mask(), partitions.rows(partition));
             }
+            self.score(&mut searches[visits[0].1 as usize], survivors.rows());
         }
     }
 
