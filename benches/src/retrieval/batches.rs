@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 
-use super::beside::{Bench, FINALISTS, GLANCE, Point, Points, TARGETS, TIME, finalists, reaching, recall_name};
+use super::beside::{
+    Bench, FINALISTS, GLANCE, Point, Points, TARGETS, TIME, finalists, reaching, recall_name,
+};
 use super::{QUERIES, ROUNDS};
 use crate::measure::median;
 use crate::report::Report;

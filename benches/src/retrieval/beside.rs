@@ -60,7 +60,7 @@ pub(super) fn run(data: &DataSet, options: &Options, dir: &Path, report: &mut Re
     let build = if options.no_graph { Build::WithoutGraph } else { Build::Default };
     build.run(data, dir)?;
     let mut peers = Vec::new();
-    for kind in options.libraries().iter().flat_map(|library| library.kinds(data.len())) {
+    for kind in options.kinds(data.len()) {
         eprintln!("{}: {}", data.name, kind.name);
         peers.extend(Peer::start(kind, data, dir, options.only_build)?);
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::beside::TIME;
 use super::data::DataSet;
 use super::ours::{Build, Ours};
-use super::peers::{Library, NEIGHBOURS, Peer};
+use super::peers::{NEIGHBOURS, Peer};
 use super::{Options, ROUNDS};
 use crate::measure::median;
 use crate::report::{Better, Report, Row};
@@ -25,11 +25,9 @@ pub(super) fn run(data: &DataSet, options: &Options, dir: &Path, report: &mut Re
         let build = Build::Graph(neighbours);
         build.run(data, dir)?;
         let name = format!("hnswlib M {neighbours}");
-        let kind = Library::Hnswlib.kinds(data.len()).into_iter().find(|kind| kind.name == name);
-        let kind = kind.with_context(|| format!("{name} is not measured"))?;
-        let peer = match options.libraries().contains(&Library::Hnswlib) {
-            true => Peer::start(kind, data, dir, options.only_build)?,
-            false => None,
+        let peer = match options.kinds(data.len()).into_iter().find(|kind| kind.name == name) {
+            Some(kind) => Peer::start(kind, data, dir, options.only_build)?,
+            None => None,
         };
         if let (Some(peer), false) = (peer, options.only_build) {
             let ours = Ours::open(data, build, dir)?;

@@ -56,6 +56,10 @@ pub struct Options {
     /// Beside whom.
     #[arg(long, value_delimiter = ',', default_value = "hnswlib,usearch,faiss")]
     pub peers: Vec<Library>,
+    /// Of their indexes only those whose names hold one of these, as `IVF` or `"hnswlib M 16"`: graphs of a million items
+    /// take a peer many minutes each.
+    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
+    pub only: Vec<String>,
     /// Beside nobody.
     #[arg(long, conflicts_with = "peers")]
     pub alone: bool,
@@ -89,9 +93,13 @@ pub enum Part {
 }
 
 impl Options {
-    /// The libraries that are measured beside.
-    fn libraries(&self) -> &[Library] {
-        if self.alone { &[] } else { &self.peers }
+    /// The peers' indexes over `items` vectors that are measured beside.
+    fn kinds(&self, items: usize) -> Vec<peers::Kind> {
+        let libraries: &[Library] = if self.alone { &[] } else { &self.peers };
+        let wanted = |kind: &peers::Kind| {
+            self.only.is_empty() || self.only.iter().any(|text| kind.name.contains(text.as_str()))
+        };
+        libraries.iter().flat_map(|library| library.kinds(items)).filter(wanted).collect()
     }
 
     fn has(&self, part: Part) -> bool {

@@ -84,13 +84,20 @@ impl Library {
         let neighbours = NEIGHBOURS;
         match self {
             Library::Hnswlib => neighbours
-                .map(|m| graph("hnswlib", format!("hnswlib M {m}"), json!({"M": m, "ef_construction": CONSTRUCTION})))
+                .map(|m| {
+                    graph(
+                        "hnswlib",
+                        format!("hnswlib M {m}"),
+                        json!({"M": m, "ef_construction": CONSTRUCTION}),
+                    )
+                })
                 .into(),
             Library::Usearch => ["f32", "i8"]
                 .into_iter()
                 .flat_map(|dtype| neighbours.map(|m| (dtype, m)))
                 .map(|(dtype, m)| {
-                    let parameters = json!({"dtype": dtype, "connectivity": m, "expansion_add": CONSTRUCTION});
+                    let parameters =
+                        json!({"dtype": dtype, "connectivity": m, "expansion_add": CONSTRUCTION});
                     graph("usearch", format!("usearch {dtype} M {m}"), parameters)
                 })
                 .collect(),

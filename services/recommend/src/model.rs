@@ -229,12 +229,7 @@ impl Model {
 
     /// Items in the order of their keys, from the first after `after`, at most `limit`; those that a filter selects, where
     /// there is one.
-    pub fn list(
-        &self,
-        filter: Option<&FilterExpression>,
-        after: Option<ItemKey>,
-        limit: usize,
-    ) -> Vec<Item> {
+    pub fn list(&self, filter: Option<&FilterExpression>, after: Option<ItemKey>, limit: usize) -> Vec<Item> {
         let Some(expression) = filter else { return self.catalogue.list(after, limit) };
         let snapshot = self.index.snapshot();
         let compiled = self.filter(&snapshot, expression);

@@ -19,9 +19,9 @@ use endcap_proto::{FieldError, Item, ItemId, ItemKey};
 use uuid::Uuid;
 
 use crate::{
-    Attribution, AttributionKey, ChangeError, Clock, ExploreConfig, FilterExpression, ImpressionSink, ItemChange, Model,
-    ModelError, Parts, PlacedItem, PlacementConfig, Query, RecallReport, RecommendConfig, RecommendError,
-    Slate, StageError, StateReader, Trace, View,
+    Attribution, AttributionKey, ChangeError, Clock, ExploreConfig, FilterExpression, ImpressionSink,
+    ItemChange, Model, ModelError, Parts, PlacedItem, PlacementConfig, Query, RecallReport, RecommendConfig,
+    RecommendError, Slate, StageError, StateReader, Trace, View,
     draws::Draws,
     filters::Asked,
     funnel::Funnel,
@@ -355,12 +355,7 @@ impl Recommender {
 
     /// Items in the order of their keys, from the first after `after`, at most `limit`; those that a filter selects, where
     /// there is one. A filter that was not asked for lately is compiled first, which takes milliseconds in a large catalogue.
-    pub fn list(
-        &self,
-        filter: Option<&FilterExpression>,
-        after: Option<ItemKey>,
-        limit: usize,
-    ) -> Vec<Item> {
+    pub fn list(&self, filter: Option<&FilterExpression>, after: Option<ItemKey>, limit: usize) -> Vec<Item> {
         self.model.load().list(filter, after, limit)
     }
 

@@ -244,7 +244,9 @@ impl PageToken {
         let token = parse().ok_or_else(|| wrong("must be one that a list answered"))?;
         match token.filter == filter.map(FilterExpression::fingerprint) {
             true => Ok(token.after),
-            false => Err(wrong("is of a list with another filter: leave it unset to begin, or ask with that filter")),
+            false => Err(wrong(
+                "is of a list with another filter: leave it unset to begin, or ask with that filter",
+            )),
         }
     }
 }

@@ -445,7 +445,8 @@ async fn a_list_goes_through_the_catalogue_page_by_page() {
     };
     let everything: Vec<String> = (0..100).map(|number| shop::id(number).as_str().to_owned()).collect();
     let those = |law: &dyn Fn(usize) -> bool| {
-        let mut ids: Vec<_> = (0..100).filter(|&number| law(number)).map(|number| everything[number].clone()).collect();
+        let mut ids: Vec<_> =
+            (0..100).filter(|&number| law(number)).map(|number| everything[number].clone()).collect();
         ids.sort();
         ids
     };

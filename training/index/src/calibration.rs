@@ -211,7 +211,8 @@ impl Trial<'_> {
                 let route = Route { way, effort: *from };
                 let (found, micros) = self.answers(route);
                 let (recall, error) = recall(&found, &exact);
-                let attempt = Attempt { route, recall, recall_low: recall - MARGIN * error, micros, ..of_scan };
+                let attempt =
+                    Attempt { route, recall, recall_low: recall - MARGIN * error, micros, ..of_scan };
                 attempts.push(attempt);
                 // Nothing is gained past the exact answer's own cost.
                 if attempt.recall_low >= target || micros > 1.5 * cheapest {

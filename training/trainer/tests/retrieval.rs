@@ -14,8 +14,7 @@ const K: usize = 100;
 
 #[test]
 fn the_planned_recall_reaches_the_target_for_shoppers_of_the_test_period() {
-    let shop =
-        ShopConfig { items: 6_000, shoppers: 1_000, days: 60, images: false, ..ShopConfig::default() };
+    let shop = ShopConfig { items: 6_000, shoppers: 1_000, days: 60, images: false, ..ShopConfig::default() };
     let shop = Shop::new(&shop).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
@@ -60,8 +59,10 @@ fn the_planned_recall_reaches_the_target_for_shoppers_of_the_test_period() {
         });
         let allowed = Allowed::Selected { selection: &kept, except: &[] };
         let found = snapshot.by_route(attempt.route).retrieve_batch(&users, K, &allowed).unwrap();
-        let exact: Vec<Vec<Hit>> =
-            users.chunks(snapshot.dim()).map(|user| snapshot.search_exact(user, K, &allowed).unwrap()).collect();
+        let exact: Vec<Vec<Hit>> = users
+            .chunks(snapshot.dim())
+            .map(|user| snapshot.search_exact(user, K, &allowed).unwrap())
+            .collect();
         let recall = |(found, exact): (&Vec<Hit>, &Vec<Hit>)| {
             exact.iter().filter(|hit| found.contains(hit)).count() as f64 / exact.len() as f64
         };

@@ -253,3 +253,35 @@ fn code_dot_portable(row: &[u8], query: &Query) -> i32 {
 mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::{Rows, by_row};
+
+    /// Rows one by one, in any number and order, score as they do in the portable kernel: of every width, and repeated.
+    #[test]
+    fn scattered_rows_score_alike_on_every_instruction_set() {
+        for dim in [1, 16, 50, 64, 65, 130, 200] {
+            let number = |i: usize| ((i * 7_919 + dim) % 2_003) as f32 / 1_000.0 - 1.0;
+            let vectors: Vec<f32> = (0..90 * dim).map(number).collect();
+            let padded = crate::rows::pad((&vectors[..]).into(), dim).into_owned();
+            let rows = Rows::of(dim, (0..90).collect(), padded);
+            let by_row = by_row(&rows);
+            let codes = Codes { width: rows.width, codes: &by_row, scales: &rows.blocks.scales };
+            let query: Vec<f32> = (0..dim).map(|i| number(i * 31 + 5)).collect();
+            let query = Query::new(&query, dim).unwrap();
+            for count in [0, 1, 15, 16, 17, 31, 64, 90] {
+                let which: Vec<u32> = (0..count).map(|i| (i * 37 % 90) as u32).collect();
+                let scores = |simd| {
+                    let mut scores = vec![f32::NAN; count];
+                    Kernels::new(Some(simd)).unwrap().code_dots(&query, codes, &which, &mut scores);
+                    scores
+                };
+                for simd in Simd::available() {
+                    assert_eq!(scores(simd), scores(Simd::Portable), "{simd}, dim {dim}, {count} rows");
+                }
+            }
+        }
+    }
+}
