@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use endcap_trainer::Device;
 
 /// A real-time product recommendation engine for storefronts.
 #[derive(Debug, Parser)]
@@ -159,6 +160,10 @@ pub struct TrainArgs {
     /// Threads; all cores when absent.
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Where the towers' steps are made: `cpu`, by kernels written for it; `cuda` or `cuda:N`, in a build with the feature
+    /// `cuda`; `candle`, the reference on this processor, many times slower.
+    #[arg(long, default_value_t, value_name = "DEVICE")]
+    pub device: Device,
     /// Go on from the active bundle of BUNDLES: what it knows stays, new products and words are added.
     #[arg(long)]
     pub warm_start: bool,

@@ -12,7 +12,7 @@ pub struct TowersConfig {
     pub dim: usize,
     /// How a history becomes a user vector.
     pub encoder: Encoder,
-    /// Blocks of the transformer; 1 or 2 are enough for histories of 50.
+    /// Blocks of the encoder; 1 or 2 are enough for histories of 50.
     pub blocks: usize,
     /// Attention heads of a block.
     pub heads: usize,
@@ -36,6 +36,8 @@ pub enum Encoder {
     /// arXiv:1808.09781; pre-norm).
     #[default]
     Transformer,
+    /// A gated recurrent unit over the history, in order (GRU4Rec: Hidasi et al. 2016, arXiv:1511.06939; pre-norm).
+    Gru,
     /// The mean of the history, then a feed-forward layer: for data whose order means nothing.
     MeanPool,
 }

@@ -1,5 +1,7 @@
 //! What can go wrong with a model: a shape that does not fit, a file that is not one.
 
+use crate::Device;
+
 /// Why a model cannot be loaded, run or written.
 #[derive(Debug, thiserror::Error)]
 pub enum TowersError {
@@ -23,6 +25,14 @@ pub enum TowersError {
         field: String,
         /// What it must be, and what it is.
         rule: String,
+    },
+    /// A device cannot be had, or failed.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// Which.
+        device: Device,
+        /// What it said.
+        reason: String,
     },
     /// A file cannot be read or written.
     #[error("{path}: {source}")]

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! [`Towers`] and [`Ranker`] are what serving loads; [`Step`] makes the gradients that training follows, over the same
-//! kernels. Each gradient is tested against candle's autograd over the same equations (`training::reference`).
+//! kernels. The same step in candle's operations (`training::candle`) is what every gradient is tested against, and what runs
+//! on a GPU.
 
 mod config;
 mod error;
@@ -30,5 +31,5 @@ pub use kernels::{
 pub use parameters::{Group, Init, Spec};
 pub use ranker::{Head, Ranker, RankerNetwork, RankerWeights, standardise};
 pub use towers::{Towers, UserInput, dot_products, shop_vector, word_weight};
-pub use training::{Batch, BatchParts, Case, Entry, Gradients, Step};
+pub use training::{Batch, BatchParts, Case, Device, Entry, Gradients, Step, UnknownDevice};
 pub use weights::Weights;

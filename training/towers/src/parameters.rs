@@ -5,7 +5,9 @@
 //! takes its group apart with [`split`].
 
 use crate::{
-    TowersConfig, config::Encoder, kernels::attention::SelfAttention, kernels::feed_forward::FeedForward,
+    TowersConfig,
+    config::Encoder,
+    kernels::{attention::SelfAttention, feed_forward::FeedForward, gru::Gru},
 };
 
 /// One parameter of a layer.
@@ -86,8 +88,12 @@ pub(crate) fn groups(config: &TowersConfig) -> Vec<Group> {
     ];
     groups.push(group(CONTEXT_GROUP.into(), context));
     for block in 0..config.blocks {
-        if config.encoder == Encoder::Transformer {
-            groups.push(group(format!("user.blocks.{block}.attention"), SelfAttention::specs(d)));
+        match config.encoder {
+            Encoder::Transformer => {
+                groups.push(group(format!("user.blocks.{block}.attention"), SelfAttention::specs(d)));
+            }
+            Encoder::Gru => groups.push(group(format!("user.blocks.{block}.gru"), Gru::specs(d))),
+            Encoder::MeanPool => {}
         }
         groups.push(group(format!("user.blocks.{block}.feed_forward"), FeedForward::specs(d, config.hidden)));
     }

@@ -10,6 +10,7 @@ use crate::{
         attention::{self, SelfAttention},
         dropout::Dropout,
         feed_forward::{self, FeedForward},
+        gru::{self, Gru},
         matmul::{Matrix, MatrixMut, Write, matmul},
         norm::{layer_norm, unit_rows},
     },
@@ -219,6 +220,20 @@ impl Towers {
                 let layer = SelfAttention::new(parameters, d, config.heads);
                 // Of the last block, nothing but its last row is used.
                 x = if block + 1 == config.blocks { layer.last_row(&x) } else { attend(&layer, &x, d) };
+            }
+            if let Some(parameters) = self.weights.group(&format!("user.blocks.{block}.gru")) {
+                let mut y = vec![0.0; x.len()];
+                let lengths = [(x.len() / d) as u32];
+                Gru::new(parameters, d).forward(
+                    &x,
+                    &lengths,
+                    0,
+                    Dropout::NONE,
+                    &mut gru::Trace::default(),
+                    &mut y,
+                );
+                // Of the last block, nothing but its last row is used.
+                x = if block + 1 == config.blocks { y.split_off(y.len() - d) } else { y };
             }
             if let Some(parameters) = self.weights.group(&format!("user.blocks.{block}.feed_forward")) {
                 let layer = FeedForward::new(parameters, d, config.hidden);

@@ -15,10 +15,10 @@
 //! number of threads. Buffers live as long as the [`Step`]: no memory is asked for once they have grown.
 
 mod batch;
+mod candle;
 mod context;
+mod device;
 mod items;
-#[cfg(test)]
-mod reference;
 mod users;
 
 use rayon::prelude::*;
@@ -26,6 +26,7 @@ use rayon::prelude::*;
 pub(crate) use batch::item_scale;
 pub use batch::{Batch, BatchParts, Case, Entry};
 pub(crate) use context::ContextRows;
+pub use device::{Device, UnknownDevice};
 
 use crate::{
     Dropout, TowersConfig, TowersError,
@@ -51,6 +52,9 @@ pub struct Gradients {
 /// Makes steps for towers of one shape.
 pub struct Step {
     config: TowersConfig,
+    device: Device,
+    /// What candle calls it; the kernels make the step where there is none.
+    candle: Option<candle_core::Device>,
     sizes: Vec<usize>,
     /// How many of the groups are the item tower's; they come first.
     item_groups: usize,
@@ -64,11 +68,19 @@ pub struct Step {
 }
 
 impl Step {
-    /// Steps for this shape.
+    /// Steps for this shape, by the kernels.
     ///
     /// # Errors
     /// When the shape breaks a rule.
     pub fn new(config: TowersConfig) -> Result<Self, TowersError> {
+        Self::on(Device::Cpu, config)
+    }
+
+    /// Steps for this shape, on a device.
+    ///
+    /// # Errors
+    /// When the shape breaks a rule, or the device cannot be had.
+    pub fn on(device: Device, config: TowersConfig) -> Result<Self, TowersError> {
         config.validate()?;
         let groups = groups(&config);
         Ok(Self {
@@ -81,6 +93,8 @@ impl Step {
             dinput: Vec::new(),
             dsums: Vec::new(),
             gradients: Gradients::default(),
+            candle: device.of_candle()?,
+            device,
             config,
         })
     }
@@ -94,7 +108,7 @@ impl Step {
     /// parameters.
     ///
     /// # Errors
-    /// When batch, rows and parameters do not fit each other.
+    /// When batch, rows and parameters do not fit each other, or the device fails.
     pub fn gradients(
         &mut self,
         batch: &Batch,
@@ -109,6 +123,11 @@ impl Step {
         }
         if !dense.iter().map(Vec::len).eq(self.sizes.iter().copied()) {
             return refuse("has dense parameters of another shape".into());
+        }
+        if let Some(device) = &self.candle {
+            self.gradients = candle::gradients(&self.config, device, batch, rows, dense, dropout)
+                .map_err(|error| TowersError::Device { device: self.device, reason: error.to_string() })?;
+            return Ok(&self.gradients);
         }
         let (item_groups, user_groups) = dense.split_at(self.item_groups);
         let item_tower = ItemTower::new(&self.config, item_groups);

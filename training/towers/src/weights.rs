@@ -7,7 +7,8 @@
 //! | `item.shop_vector.weight` | shop_vector × dim, where the shop has vectors |
 //! | `item.feed_forward.*` | norm, up, down: where `item_hidden` > 0 |
 //! | `user.context.{event_type, gap, position}` | rows × dim |
-//! | `user.blocks.N.attention.*`, `user.blocks.N.feed_forward.*` | norm, projections |
+//! | `user.blocks.N.attention.*`, or `user.blocks.N.gru.*` | norm, projections, where the encoder has them |
+//! | `user.blocks.N.feed_forward.*` | norm, up, down |
 //! | `user.norm.{gain, bias}` | dim |
 
 use std::{

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_towers::{Dropout, Gradients, Spec, Step, Towers, TowersConfig, TowersError, Weights, mix};
+use endcap_towers::{
+    Device, Dropout, Gradients, Spec, Step, Towers, TowersConfig, TowersError, Weights, mix,
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +75,8 @@ pub struct FitOptions {
     /// Weights to begin with, of the shape and the tables that the fit will have; new ones by the seed where there are
     /// none.
     pub weights: Option<Weights>,
+    /// Where steps are made. What a fit comes to differs between devices in its last bits.
+    pub device: Device,
 }
 
 /// Fits the towers. The weights are a function of data, configuration and seed.
@@ -92,7 +96,7 @@ pub fn fit_towers(
 ///
 /// # Errors
 /// As [`fit_towers`]; and when the checkpoint is broken or of another fit, when it cannot be written, or when the weights
-/// are of another shape.
+/// are of another shape, or when the device cannot be had.
 pub fn fit_towers_with(
     data: &TrainingData,
     config: &TrainConfig,
@@ -105,7 +109,7 @@ pub fn fit_towers_with(
         .build()
         .map_err(|error| TrainError::Threads { threads: config.threads, reason: error.to_string() })?;
     threads.install(|| {
-        let mut fit = Fit::new(data, config, options.weights)?;
+        let mut fit = Fit::new(data, config, options.weights, options.device)?;
         if let Some(plan) = &options.checkpoint {
             fit.identity = Some(Identity::of(data, config));
             fit.take_up(plan)?;
@@ -181,6 +185,7 @@ impl<'a> Fit<'a> {
         data: &'a TrainingData,
         config: &'a TrainConfig,
         weights: Option<Weights>,
+        device: Device,
     ) -> Result<Self, TrainError> {
         let vocabulary = data.vocabulary();
         let shape = config.shape(data.is_ordered(), vocabulary.vector_dim());
@@ -214,7 +219,7 @@ impl<'a> Fit<'a> {
             config,
             held_out,
             batcher,
-            stepper: Step::new(shape.clone())?,
+            stepper: Step::on(device, shape.clone())?,
             shape,
             rows: Vec::new(),
             weights,

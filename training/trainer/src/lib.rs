@@ -34,6 +34,7 @@ mod windows;
 pub use checkpoint::CheckpointPlan;
 pub use config::{Negatives, TableOptimiser, TrainConfig, Validation};
 pub use data::{LoadOptions, TrainingData};
+pub use endcap_towers::Device;
 pub use error::TrainError;
 pub use fit::{EpochReport, FitOptions, FittedTowers, TrainReport, fit_towers, fit_towers_with};
 pub use progress::{Progress, StepProgress};

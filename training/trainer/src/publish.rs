@@ -19,7 +19,7 @@ use endcap_index::{Index, IndexConfig, IndexError, Plan};
 use endcap_neighbours::{CountingConfig, CountingModels, NeighboursError, Sequences};
 use endcap_proto::EventTime;
 use endcap_recommend::{Funnel, Model, ModelError, Parts, RecommendConfig};
-use endcap_towers::{Towers, TowersError, Weights};
+use endcap_towers::{Device, Towers, TowersError, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -62,6 +62,8 @@ pub struct Beginning {
     /// A folder for checkpoints of the towers, and how often they are written. A run of the same configuration and data
     /// goes on from those that are there; they are deleted once the bundle is published.
     pub checkpoints: Option<CheckpointPlan>,
+    /// Where the towers' steps are made.
+    pub device: Device,
 }
 
 /// A published bundle, and what its training found.
@@ -162,14 +164,14 @@ pub fn publish(
         }
     };
     let schedule = Schedule::new(dataset, split, &data, config)?;
-    let checkpoints = beginning.checkpoints;
+    let (checkpoints, device) = (beginning.checkpoints, beginning.device);
     let mut fit = |config: &TrainConfig, name: &str| {
         let checkpoint =
             checkpoints.as_ref().map(|plan| CheckpointPlan { path: plan.path.join(name), every: plan.every });
         let vocabulary = data.vocabulary();
         let grow = |weights: Weights| weights.grow(vocabulary.items(), vocabulary.words(), config.seed);
         let weights = weights.clone().map(grow).transpose()?;
-        fit_towers_with(&data, config, FitOptions { checkpoint, weights }, progress)
+        fit_towers_with(&data, config, FitOptions { checkpoint, weights, device }, progress)
     };
     stopwatch.lap("read");
 

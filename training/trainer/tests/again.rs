@@ -64,7 +64,7 @@ fn a_fit_that_was_killed_gives_the_weights_it_would_have_given() {
         let whole = fit_towers(&data, &config, &mut ()).unwrap();
         let plan = CheckpointPlan { path: dir.path().join("fit"), every: Duration::ZERO };
         let fit = |progress: &mut (dyn Progress + Send)| {
-            let options = FitOptions { checkpoint: Some(plan.clone()), weights: None };
+            let options = FitOptions { checkpoint: Some(plan.clone()), ..FitOptions::default() };
             fit_towers_with(&data, &config, options, progress).unwrap()
         };
         let steps_of_an_epoch = {
@@ -108,7 +108,7 @@ fn a_checkpoint_of_another_fit_or_a_broken_one_is_refused() {
     let plan = CheckpointPlan { path: dir.path().join("fit"), every: Duration::MAX };
     let config = TrainConfig { epochs: 1, ..quick() };
     let fit = |data: &TrainingData, config: &TrainConfig| {
-        let options = FitOptions { checkpoint: Some(plan.clone()), weights: None };
+        let options = FitOptions { checkpoint: Some(plan.clone()), ..FitOptions::default() };
         fit_towers_with(data, config, options, &mut ()).map_err(|error| error.to_string())
     };
     let weights = fit(&data, &config).unwrap().weights;
@@ -167,7 +167,7 @@ fn a_warm_start_keeps_what_was_learnt_and_renumbers_nothing() {
     // With hardly a step, what is found is what was known before.
     let one = TrainConfig { epochs: 1, learning_rate: 1e-7, table_learning_rate: 1e-7, ..config.clone() };
     let fit = |weights: Option<Weights>| {
-        let options = FitOptions { checkpoint: None, weights };
+        let options = FitOptions { weights, ..FitOptions::default() };
         fit_towers_with(&next, &one, options, &mut ()).unwrap().report.validation.unwrap().ndcg_at_20
     };
     let (warm, cold) = (fit(Some(grown)), fit(None));
@@ -175,10 +175,10 @@ fn a_warm_start_keeps_what_was_learnt_and_renumbers_nothing() {
     assert!(warm > 1.2 * cold, "{warm} with what was learnt, {cold} without");
 
     // Weights of other tables or another shape do not fit.
-    let options = FitOptions { checkpoint: None, weights: Some(weights.clone()) };
+    let options = FitOptions { weights: Some(weights.clone()), ..FitOptions::default() };
     let refused = fit_towers_with(&next, &one, options, &mut ()).unwrap_err().to_string();
     assert!(refused.contains("another shape"), "{refused}");
-    let options = FitOptions { checkpoint: None, weights: Some(weights) };
+    let options = FitOptions { weights: Some(weights), ..FitOptions::default() };
     let wider = TrainConfig { hidden: 48, ..one.clone() };
     assert!(fit_towers_with(&first, &wider, options, &mut ()).is_err());
 }

@@ -41,6 +41,7 @@ pub fn run(args: TrainArgs, output: Output) -> Result<(), Failure> {
         checkpoints: args
             .checkpoints
             .map(|path| CheckpointPlan { path, every: Duration::from_secs(args.checkpoint_minutes * 60) }),
+        device: args.device,
     };
     if let Some(CheckpointPlan { path, .. }) = &beginning.checkpoints {
         std::fs::create_dir_all(path)

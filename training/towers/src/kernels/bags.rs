@@ -57,6 +57,12 @@ impl Bags {
         self.inputs
     }
 
+    /// Every entry, bag after bag: its bag, its row, its weight.
+    pub(crate) fn entries(&self) -> (Vec<u32>, &[u32], &[f32]) {
+        let of = |(bag, ends): (u32, &[u32])| std::iter::repeat_n(bag, (ends[1] - ends[0]) as usize);
+        ((0..).zip(self.offsets.windows(2)).flat_map(of).collect(), &self.rows, &self.weights)
+    }
+
     /// The transposed matrix: for each input row, the bags that it is in, in their order.
     pub(crate) fn transpose(&self) -> Self {
         let mut offsets = vec![0u32; self.inputs + 1];

@@ -9,6 +9,7 @@ pub(crate) mod attention;
 pub(crate) mod bags;
 pub(crate) mod dropout;
 pub(crate) mod feed_forward;
+pub(crate) mod gru;
 pub(crate) mod math;
 pub(crate) mod matmul;
 pub(crate) mod norm;

@@ -23,6 +23,8 @@ fn configs() -> Vec<TowersConfig> {
         TowersConfig { blocks: 1, item_hidden: 0, dim: 64, hidden: 128, ..base.clone() },
         // Scores too far apart for one bound.
         TowersConfig { temperature: 0.012, ..base.clone() },
+        TowersConfig { encoder: Encoder::Gru, ..base.clone() },
+        TowersConfig { encoder: Encoder::Gru, blocks: 1, item_hidden: 0, dim: 12, ..base.clone() },
         TowersConfig { encoder: Encoder::MeanPool, ..base.clone() },
         TowersConfig { encoder: Encoder::MeanPool, shop_vector: 2, blocks: 1, ..base },
     ]
@@ -149,7 +151,8 @@ fn gradients_agree_with_autograd() {
             // The second time, buffers are not fresh.
             step.gradients(&batch, &rows, &weights.dense, Dropout::new(0.5, 9)).unwrap();
             let ours = step.gradients(&batch, &rows, &weights.dense, dropout).unwrap();
-            let theirs = reference::gradients(&config, &batch, &rows, &weights.dense, dropout).unwrap();
+            let mut reference = Step::on(Device::Candle, config.clone()).unwrap();
+            let theirs = reference.gradients(&batch, &rows, &weights.dense, dropout).unwrap();
             assert!((ours.loss / theirs.loss - 1.0).abs() < 1e-5, "{} ≠ {}", ours.loss, theirs.loss);
             assert!((ours.scale - theirs.scale).abs() < 1e-4 * theirs.scale.abs().max(1.0));
             agree("rows", &ours.rows, &theirs.rows);

@@ -11,6 +11,7 @@ use crate::{
     kernels::{
         attention::{self, SelfAttention},
         feed_forward::{self, FeedForward},
+        gru::{self, Gru},
         norm::{layer_norm, layer_norm_backward, unit_rows, unit_rows_backward},
         simd, sized,
         softmax::{self, Candidates, Cases, Loss},
@@ -26,8 +27,14 @@ pub(super) struct UserTower<'a> {
 }
 
 struct Block<'a> {
-    attention: Option<(SelfAttention<'a>, attention::Transposed)>,
+    mixer: Option<Mixer<'a>>,
     feed_forward: (FeedForward<'a>, feed_forward::Transposed),
+}
+
+/// The part of a block in which the rows of a history see each other.
+enum Mixer<'a> {
+    Attention(SelfAttention<'a>, attention::Transposed),
+    Gru(Gru<'a>, gru::Transposed),
 }
 
 /// Where one run of chunks after the other leaves its gradients, and the buffers it works in.
@@ -51,6 +58,7 @@ pub(super) struct Lane {
     dasked: Vec<f32>,
     grad: Vec<f32>,
     attention: attention::Scratch,
+    gru: gru::Scratch,
     feed_forward: feed_forward::Scratch,
     softmax: softmax::Scratch,
 }
@@ -58,6 +66,7 @@ pub(super) struct Lane {
 #[derive(Default)]
 struct BlockBuffers {
     attention: attention::Trace,
+    gru: gru::Trace,
     middle: Vec<f32>,
     feed_forward: feed_forward::Trace,
     out: Vec<f32>,
@@ -79,16 +88,25 @@ impl<'a> UserTower<'a> {
         let mut next = || groups.next().map_or(&[][..], Vec::as_slice);
         let context = next();
         let blocks = (0..config.blocks).map(|_| {
-            let attention = (config.encoder == Encoder::Transformer).then(|| {
-                let layer = SelfAttention::new(next(), config.dim, config.heads);
-                let mut transposed = attention::Transposed::default();
-                layer.transpose(&mut transposed);
-                (layer, transposed)
-            });
+            let mixer = match config.encoder {
+                Encoder::MeanPool => None,
+                Encoder::Transformer => {
+                    let layer = SelfAttention::new(next(), config.dim, config.heads);
+                    let mut transposed = attention::Transposed::default();
+                    layer.transpose(&mut transposed);
+                    Some(Mixer::Attention(layer, transposed))
+                }
+                Encoder::Gru => {
+                    let layer = Gru::new(next(), config.dim);
+                    let mut transposed = gru::Transposed::default();
+                    layer.transpose(&mut transposed);
+                    Some(Mixer::Gru(layer, transposed))
+                }
+            };
             let layer = FeedForward::new(next(), config.dim, config.hidden);
             let mut transposed = feed_forward::Transposed::default();
             layer.transpose(&mut transposed);
-            Block { attention, feed_forward: (layer, transposed) }
+            Block { mixer, feed_forward: (layer, transposed) }
         });
         let blocks = blocks.collect();
         Self { config, context, blocks, norm: next() }
@@ -145,12 +163,17 @@ impl<'a> UserTower<'a> {
         }
         for (number, block) in self.blocks.iter().enumerate() {
             let (done, rest) = lane.blocks.split_at_mut(number);
-            let BlockBuffers { attention, middle, feed_forward, out } = &mut rest[0];
+            let BlockBuffers { attention, gru, middle, feed_forward, out } = &mut rest[0];
             let dropout = |part: u64| dropout.layer(4 * (number as u64 + 1) + part);
-            if let Some((layer, _)) = &block.attention {
+            if let Some(mixer) = &block.mixer {
                 let x = done.last().map_or(&*input, |before| &before.out[..rows * d]);
-                let middle = sized(middle, rows * d);
-                layer.forward(x, lengths, chunk.rows.start, dropout(0), attention, middle);
+                let (middle, first) = (sized(middle, rows * d), chunk.rows.start);
+                match mixer {
+                    Mixer::Attention(layer, _) => {
+                        layer.forward(x, lengths, first, dropout(0), attention, middle);
+                    }
+                    Mixer::Gru(layer, _) => layer.forward(x, lengths, first, dropout(0), gru, middle),
+                }
                 let layer = &block.feed_forward.0;
                 layer.forward(middle, chunk.rows.start, dropout(1), feed_forward, sized(out, rows * d));
             } else {
@@ -208,7 +231,7 @@ impl<'a> UserTower<'a> {
             let (layer, transposed) = &block.feed_forward;
             let (Some(dparameters), scratch) = (dblocks.next(), &mut lane.feed_forward) else { return };
             let trace = &buffers.feed_forward;
-            let Some((attention, attention_transposed)) = &block.attention else {
+            let Some(mixer) = &block.mixer else {
                 let x = done.last().map_or(&lane.pooled[..asked * d], |before| &before.out[..asked * d]);
                 layer.backward(
                     x,
@@ -225,10 +248,18 @@ impl<'a> UserTower<'a> {
             let x = &buffers.middle[..rows * d];
             layer.backward(x, chunk.rows.start, dropout(1), trace, transposed, scratch, grad, dparameters);
             let x = done.last().map_or(&lane.input[..rows * d], |before| &before.out[..rows * d]);
-            let (Some(dparameters), scratch) = (dblocks.next(), &mut lane.attention) else { return };
-            let (trace, transposed) = (&buffers.attention, attention_transposed);
+            let Some(dparameters) = dblocks.next() else { return };
             let (first, dropout) = (chunk.rows.start, dropout(0));
-            attention.backward(x, lengths, first, dropout, trace, transposed, scratch, grad, dparameters);
+            match mixer {
+                Mixer::Attention(layer, transposed) => {
+                    let (trace, scratch) = (&buffers.attention, &mut lane.attention);
+                    layer.backward(x, lengths, first, dropout, trace, transposed, scratch, grad, dparameters);
+                }
+                Mixer::Gru(layer, transposed) => {
+                    let (trace, scratch) = (&buffers.gru, &mut lane.gru);
+                    layer.backward(x, first, dropout, trace, transposed, scratch, grad, dparameters);
+                }
+            }
         }
         if mean_pool {
             for_sequences(lengths, &mut lane.asked_rows, |rows, cases, asked| {
