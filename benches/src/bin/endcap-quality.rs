@@ -44,11 +44,15 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let dataset = row.dataset(data, &arguments.work)?;
     if arguments.validation {
-        let baselines = row.run_baselines(&dataset, HeldOut::Validation)?;
-        let seeds = if arguments.baselines { Vec::new() } else { vec![row.run_seed(&dataset, 1, true)?] };
+        let (mut baselines, mut seeds) = (None, Vec::new());
+        if arguments.baselines {
+            baselines = Some(row.run_baselines(&dataset, HeldOut::Validation)?);
+        } else {
+            seeds.push(row.run_seed(&dataset, 1, true)?);
+        }
         // What is chosen by is not what bars are for.
         let row = Row { bars: Vec::new(), published: Vec::new(), ..row };
-        println!("VALIDATION\n{}", Table { row: &row, baselines: Some(&baselines), seeds: &seeds });
+        println!("VALIDATION\n{}", Table { row: &row, baselines: baselines.as_ref(), seeds: &seeds });
         return Ok(ExitCode::SUCCESS);
     }
     let results = arguments.rows.join("results");

@@ -2,15 +2,15 @@
 
 use rayon::prelude::*;
 
-/// Columns that are eliminated at a time: the rows of a block and a stretch of columns stay in the cache.
-const BLOCK: usize = 64;
-const STRETCH: usize = 1024;
+/// Columns that are eliminated at a time.
+const BLOCK: usize = 128;
+/// Rows of a product at a time.
+const ROWS: usize = 96;
 
 /// Inverts `matrix` (n × n) by blockwise Gauss-Jordan elimination. Without pivoting, which a symmetric positive
 /// definite matrix does not need (Higham, *Accuracy and stability of numerical algorithms*, 2002). The result does not
 /// depend on the number of threads.
 pub(crate) fn invert(matrix: &mut [f32], n: usize) {
-    let arch = pulp::Arch::new();
     let mut panel = Vec::new();
     for start in (0..n).step_by(BLOCK) {
         let b = BLOCK.min(n - start);
@@ -25,42 +25,76 @@ pub(crate) fn invert(matrix: &mut [f32], n: usize) {
         panel.clear();
         panel.resize(b * n, 0.0);
         let rows = &matrix[start * n..(start + b) * n];
-        panel.par_chunks_mut(n).zip(pivot.par_chunks(b)).for_each(|(out, factors)| {
-            arch.dispatch(|| add_rows(out, factors, 1.0, rows, n));
-            out[start..start + b].copy_from_slice(factors);
+        panel.par_chunks_mut(ROWS * n).zip(pivot.par_chunks(ROWS * b)).for_each(|(out, factors)| {
+            add_product(out, factors, 1.0, rows, n);
+            for (out, factors) in out.chunks_exact_mut(n).zip(factors.chunks_exact(b)) {
+                out[start..start + b].copy_from_slice(factors);
+            }
         });
         // From every other row the block's columns are taken out.
-        matrix.par_chunks_mut(n).enumerate().for_each(|(number, row)| {
-            if (start..start + b).contains(&number) {
-                row.copy_from_slice(&panel[(number - start) * n..][..n]);
-                return;
+        let (above, rest) = matrix.split_at_mut(start * n);
+        let (own, below) = rest.split_at_mut(b * n);
+        own.copy_from_slice(&panel);
+        above.par_chunks_mut(ROWS * n).chain(below.par_chunks_mut(ROWS * n)).for_each(|rows| {
+            let mut factors = Vec::with_capacity(rows.len() / n * b);
+            for row in rows.chunks_exact_mut(n) {
+                factors.extend_from_slice(&row[start..start + b]);
+                row[start..start + b].fill(0.0);
             }
-            let factors: Vec<f32> = row[start..start + b].to_vec();
-            row[start..start + b].fill(0.0);
-            arch.dispatch(|| add_rows(row, &factors, -1.0, &panel, n));
+            add_product(rows, &factors, -1.0, &panel, n);
         });
     }
 }
 
-/// `out += sign · Σ_k factors[k] · rows[k]`.
-#[inline(always)]
-fn add_rows(out: &mut [f32], factors: &[f32], sign: f32, rows: &[f32], n: usize) {
-    for first in (0..n).step_by(STRETCH) {
-        let end = (first + STRETCH).min(n);
-        let out = &mut out[first..end];
-        let row = |k: usize| &rows[k * n + first..k * n + end];
-        let mut k = 0;
-        while k + 4 <= factors.len() {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| sign * factors[k + i]);
-            let (r, s, t, u) = (row(k), row(k + 1), row(k + 2), row(k + 3));
-            for i in 0..out.len() {
-                out[i] += a * r[i] + b * s[i] + (c * t[i] + d * u[i]);
+/// Rows and columns of the product that are summed in registers.
+const TILE_ROWS: usize = 6;
+const TILE: usize = 32;
+
+/// `out += sign · factors · rows`; `out`: m × n, `factors`: m × b, `rows`: b × n. In this thread.
+fn add_product(out: &mut [f32], factors: &[f32], sign: f32, rows: &[f32], n: usize) {
+    let b = rows.len() / n;
+    // A strip of `rows`, its lines one after the other.
+    let mut strip = vec![[0f32; TILE]; b];
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for first in (0..n).step_by(TILE) {
+                let width = TILE.min(n - first);
+                for (line, row) in strip.iter_mut().zip(rows.chunks_exact(n)) {
+                    line[..width].copy_from_slice(&row[first..first + width]);
+                }
+                let tiles = out.chunks_mut(TILE_ROWS * n).zip(factors.chunks(TILE_ROWS * b));
+                for (out, factors) in tiles {
+                    let mut sums = [[0f32; TILE]; TILE_ROWS];
+                    if factors.len() == TILE_ROWS * b {
+                        let lines: [&[f32]; TILE_ROWS] = std::array::from_fn(|i| &factors[i * b..][..b]);
+                        for (k, line) in strip.iter().enumerate() {
+                            for (sums, factors) in sums.iter_mut().zip(lines) {
+                                multiply_add(sums, factors[k], line);
+                            }
+                        }
+                    } else {
+                        for (sums, factors) in sums.iter_mut().zip(factors.chunks_exact(b)) {
+                            strip
+                                .iter()
+                                .zip(factors)
+                                .for_each(|(line, &factor)| multiply_add(sums, factor, line));
+                        }
+                    }
+                    for (out, sums) in out.chunks_exact_mut(n).zip(&sums) {
+                        let out = out[first..first + width].iter_mut();
+                        out.zip(sums).for_each(|(out, sum)| *out = sum.mul_add(sign, *out));
+                    }
+                }
             }
-            k += 4;
-        }
-        for (k, &factor) in factors.iter().enumerate().skip(k) {
-            out.iter_mut().zip(row(k)).for_each(|(out, value)| *out += sign * factor * value);
-        }
+        },
+    );
+}
+
+#[inline(always)]
+fn multiply_add(sums: &mut [f32; TILE], factor: f32, line: &[f32; TILE]) {
+    for (sum, &value) in sums.iter_mut().zip(line) {
+        *sum = factor.mul_add(value, *sum);
     }
 }
 
