@@ -60,6 +60,8 @@ fn the_help_of_every_command_is_this() {
 fn a_wrong_flag_is_named() {
     run(["serve", "--bogus"]).refused(2, &["'--bogus'", "--help"]);
     run(["train"]).refused(2, &["--out", "DIR"]);
+    run(["train", "data", "--out", "bundles", "--device", "tpu"])
+        .refused(2, &["--device", "cpu, candle, cuda"]);
     run(["doctor", "--log", "!?"]).refused(2, &["--log", "!?"]);
 }
 

@@ -14,7 +14,7 @@ use endcap_clickstream::{
 use endcap_proto::EventTime;
 use endcap_towers::{Towers, Weights};
 use endcap_trainer::{
-    CheckpointPlan, EpochReport, FitOptions, LoadOptions, Progress, StepProgress, TableOptimiser,
+    CheckpointPlan, Device, EpochReport, FitOptions, LoadOptions, Progress, StepProgress, TableOptimiser,
     TrainConfig, TrainingData, fit_towers, fit_towers_with,
 };
 
@@ -181,4 +181,21 @@ fn a_warm_start_keeps_what_was_learnt_and_renumbers_nothing() {
     let options = FitOptions { weights: Some(weights), ..FitOptions::default() };
     let wider = TrainConfig { hidden: 48, ..one.clone() };
     assert!(fit_towers_with(&first, &wider, options, &mut ()).is_err());
+}
+
+#[test]
+fn the_reference_learns_what_the_kernels_learn() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = TrainingData::load(&shop(dir.path()), &LoadOptions::default()).unwrap();
+    let config = TrainConfig { epochs: 1, length: 10, ..quick() };
+    let fit = |device| {
+        let options = FitOptions { device, ..FitOptions::default() };
+        fit_towers_with(&data, &config, options, &mut ()).map(|fitted| fitted.report.epochs[0].loss)
+    };
+    let (kernels, candle) = (fit(Device::Cpu).unwrap(), fit(Device::Candle).unwrap());
+    assert!((kernels / candle - 1.0).abs() < 1e-3, "{kernels} by the kernels, {candle} by candle");
+    if !cfg!(feature = "cuda") {
+        let refused = fit(Device::Cuda(0)).unwrap_err().to_string();
+        assert!(refused.contains("--features cuda"), "{refused}");
+    }
 }
