@@ -18,6 +18,13 @@ test *ARGS:
 test-index-long:
     cargo test --release -p endcap-index -- --ignored --nocapture
 
+# The index's unit tests and contract on NEON, under an emulator. Wants apt's qemu-user and gcc-aarch64-linux-gnu, and
+# `rustup target add aarch64-unknown-linux-gnu`.
+test-index-neon:
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+    cargo test --release --target aarch64-unknown-linux-gnu --target-dir target/aarch64 -p endcap-index --lib --test contract
+
 # Format, lints, docs, crate graph, unused dependencies, spelling.
 check: fmt clippy doc graph machete typos
 

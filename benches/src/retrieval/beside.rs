@@ -20,7 +20,7 @@ pub(super) const TIME: Duration = Duration::from_millis(400);
 pub(super) const GLANCE: Duration = Duration::from_millis(150);
 /// A peer with the best rate of a glance may owe that to the moment: so many are measured in turn.
 pub(super) const FINALISTS: usize = 3;
-/// How many times slower than ours a filtered peer may be before it is passed over.
+/// How many times slower than ours a filtered peer may be before it is passed over: no dearer setting is tried then.
 const HOPELESS: f64 = 30.0;
 /// Ways of ours that have no line of their own.
 const UNPLOTTED: [&str; 2] = ["planned", "survivors"];
@@ -296,7 +296,7 @@ impl Bench<'_> {
     pub(super) fn row(&self, work: &str, figures: &[f64], finalists: &[Point], ours: &Point) -> Row {
         let best = finalists.iter().zip(&figures[1..]).max_by(|a, b| a.1.total_cmp(b.1));
         let Some((point, &rate)) = best else {
-            let peer_name = format!("no peer reaches it; ours {}", self.our_name(ours));
+            let peer_name = format!("no peer that was tried reaches it; ours {}", self.our_name(ours));
             return Row { peer_name, ..Row::alone(work, figures[0], "queries/s") };
         };
         let kind = &self.peers[point.who].kind;

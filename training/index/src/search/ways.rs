@@ -3,7 +3,7 @@
 //! What one query reads from memory the others find in the cache: rows are looked at stretch by stretch, or partition by
 //! partition, for all queries that want them.
 
-use super::{Ask, BATCH, Offer, Search};
+use super::{Ask, BATCH, Offer, Search, TOGETHER};
 use crate::Way;
 use crate::kernels::{Scan, prefetch};
 use crate::mask::Gathered;
@@ -11,7 +11,7 @@ use crate::partitions::{Partitions, Tour};
 use crate::rows::BLOCK;
 use crate::snapshot::Base;
 
-/// Rows that several queries scan one after the other are cut into stretches of so many bytes: half of a core's own cache.
+/// Rows that several queries scan one after the other are cut into stretches of so many bytes: they stay in a core's own cache.
 const STRETCH: usize = 256 << 10;
 /// Codes of fewer bytes than this stay in the processor's cache: there is nothing to share.
 const CACHED: usize = 32 << 20;
@@ -89,15 +89,23 @@ impl Ask<'_> {
         }
     }
 
+    fn partitions(&self, partitions: &Partitions, searches: &mut [Search<'_>]) {
+        let rows = &self.state.base.rows;
+        let sparse = self.filter.survivors.saturating_mul(SPARSE) < rows.len();
+        let shared = !sparse && rows.blocks.codes.len() > CACHED;
+        for searches in searches.chunks_mut(if shared { TOGETHER } else { 1 }) {
+            self.visit(partitions, sparse, searches);
+        }
+    }
+
     /// Wave by wave: the next partitions of each query's [`Tour`]; each of them for all queries that come to it, one after the
     /// other.
-    fn partitions(&self, partitions: &Partitions, searches: &mut [Search<'_>]) {
-        let Base { rows, kernels, .. } = &*self.state.base;
-        let sparse = self.filter.survivors.saturating_mul(SPARSE) < rows.len();
+    fn visit(&self, partitions: &Partitions, sparse: bool, searches: &mut [Search<'_>]) {
         let reach = self.route.effort as f32 / 100.0;
         // As many as should hold twice k survivors: from then on it is known what is within reach.
         let first = self.k.saturating_mul(2 * partitions.len()) / self.filter.survivors.max(1);
-        let tour = |search: &Search<'_>| Tour::begin(partitions, search.query, reach, first, *kernels);
+        let kernels = self.state.base.kernels;
+        let tour = |search: &Search<'_>| Tour::begin(partitions, search.query, reach, first, kernels);
         let mut tours: Vec<Tour> = searches.iter().map(tour).collect();
         let (mut visits, mut survivors) = (Vec::new(), Gathered::default());
         loop {
@@ -108,12 +116,12 @@ impl Ask<'_> {
             if visits.is_empty() {
                 return;
             }
+            if searches.len() > 1 {
+                visits.sort_unstable();
+            }
             if sparse {
                 self.look_sparsely(partitions, &visits, searches, &mut survivors);
             } else {
-                if searches.len() > 1 && rows.blocks.codes.len() > CACHED {
-                    visits.sort_unstable();
-                }
                 self.look(partitions, &visits, searches);
             }
         }
