@@ -351,16 +351,17 @@ fn climb(ladder: &[u32], mut look: impl FnMut(u32) -> anyhow::Result<f64>) -> an
     Ok(())
 }
 
-/// Of each index of a peer the fastest setting that reaches the recall, the fastest first.
+/// Of each index of a peer, or way of ours, the cheapest setting that reaches the recall: the smallest, where settings are
+/// numbers, since a rate of a glance owes much to the moment. The fastest of them first.
 pub(super) fn reaching(points: &[Point], target: f64) -> Vec<Point> {
     let mut reaching: Vec<Point> = points.iter().filter(|point| point.recall >= target).cloned().collect();
+    let cheaper = |a: &Point, b: &Point| match (a.search.as_u64(), b.search.as_u64()) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => b.rate.total_cmp(&a.rate),
+    };
+    reaching.sort_by(|a, b| a.who.cmp(&b.who).then_with(|| cheaper(a, b)));
+    reaching.dedup_by_key(|point| point.who);
     reaching.sort_by(|a, b| b.rate.total_cmp(&a.rate));
-    let mut seen = Vec::new();
-    reaching.retain(|point| {
-        let new = !seen.contains(&point.who);
-        seen.push(point.who);
-        new
-    });
     reaching
 }
 
@@ -377,6 +378,13 @@ mod tests {
 
     fn point(who: usize, recall: f64, rate: f64) -> Point {
         Point { who, search: Value::Null, recall, rate }
+    }
+
+    #[test]
+    fn of_settings_that_are_numbers_the_smallest_that_reaches_the_recall_is_taken() {
+        let of = |search: u32, recall, rate| Point { search: json!(search), ..point(0, recall, rate) };
+        let points = [of(300, 0.96, 500.0), of(400, 0.97, 900.0), of(200, 0.94, 1e3)];
+        assert_eq!(reaching(&points, 0.95).iter().map(|point| point.rate).collect::<Vec<_>>(), [500.0]);
     }
 
     #[test]
