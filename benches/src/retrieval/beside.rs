@@ -395,9 +395,10 @@ mod tests {
             point(0, 0.97, 400.0),
             point(1, 0.99, 450.0),
             point(2, 0.96, 100.0),
+            point(3, 0.96, 50.0),
         ];
         let found: Vec<_> = finalists(&points, 0.95).iter().map(|point| (point.who, point.rate)).collect();
-        assert_eq!(found, [(0, 500.0), (1, 450.0)]);
+        assert_eq!(found, [(0, 500.0), (1, 450.0), (2, 100.0)]);
         assert!(finalists(&points, 0.995).is_empty());
     }
 
