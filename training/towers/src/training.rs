@@ -21,6 +21,8 @@ mod device;
 mod items;
 mod users;
 
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 pub(crate) use batch::item_scale;
@@ -34,7 +36,7 @@ use crate::{
     parameters::{Group, groups},
 };
 use items::{ItemBuffers, ItemTower};
-use users::{Lane, Shared, UserTower};
+use users::{Buffers, Lane, Shared, UserTower};
 
 /// What a step learnt.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,6 +63,8 @@ pub struct Step {
     items: ItemBuffers,
     candidates: Candidates,
     lanes: Vec<Lane>,
+    /// A thread that begins a lane takes one, and gives it back.
+    buffers: Mutex<Vec<Buffers>>,
     users: Vec<f32>,
     dinput: Vec<f32>,
     dsums: Vec<f32>,
@@ -89,6 +93,7 @@ impl Step {
             items: ItemBuffers::default(),
             candidates: Candidates::default(),
             lanes: Vec::new(),
+            buffers: Mutex::default(),
             users: Vec::new(),
             dinput: Vec::new(),
             dsums: Vec::new(),
@@ -155,14 +160,17 @@ impl Step {
             (rest, users) = (later, later_users);
             work.push((chunks, lane, own_users, own_rows));
         }
+        let pool = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         work.into_par_iter().for_each(|(chunks, lane, mut users, mut rows)| {
+            let mut buffers = pool().pop().unwrap_or_default();
             lane.begin(user_groups, candidate_numbers);
             for chunk in chunks {
                 let (own_users, later_users) = users.split_at_mut(chunk.cases.len() * d);
                 let (own_rows, later_rows) = rows.split_at_mut(chunk.rows.len() * d);
-                user_tower.chunk(&shared, chunk, lane, own_users, own_rows);
+                user_tower.chunk(&shared, chunk, lane, &mut buffers, own_users, own_rows);
                 (users, rows) = (later_users, later_rows);
             }
+            pool().push(buffers);
         });
 
         // What the candidates and the histories say of the items, added up in order.

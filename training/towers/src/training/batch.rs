@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Bags, Pool, TowersConfig, TowersError, sequences::Sequences};
+use crate::{Bags, Encoder, Pool, TowersConfig, TowersError, sequences::Sequences};
 
 /// The parts of a batch, as they are put together. Histories lie one after the other, without padding.
 #[derive(Debug, Clone)]
@@ -79,8 +79,14 @@ pub(super) struct Chunk {
 
 /// Rows of a chunk, about: what they are made into on the way stays in a second-level cache.
 const CHUNK_ROWS: usize = 256;
+/// Cases of a chunk that pools its rows, about, and the most rows that it takes: what the loss adds to the candidates is
+/// paid for once a chunk.
+const POOLED_CASES: usize = 96;
+const POOLED_ROWS: usize = 2048;
 /// The most lanes; also the most threads that help.
 const LANES: usize = 16;
+/// Chunks of a lane at least: each lane has gradients of all candidates, to be cleared and added up.
+const LANE_CHUNKS: usize = 2;
 
 impl Batch {
     /// Puts a batch together.
@@ -101,8 +107,8 @@ impl Batch {
             }
         }
         let total: f64 = parts.cases.iter().map(|case| f64::from(case.weight)).sum();
-        let chunks = chunks(&sequences, &parts.cases);
-        let count = LANES.min(chunks.len());
+        let chunks = chunks(&sequences, &parts.cases, config.encoder == Encoder::MeanPool);
+        let count = LANES.min(chunks.len().div_ceil(LANE_CHUNKS));
         let lanes = (0..count).map(|lane| lane * chunks.len() / count..(lane + 1) * chunks.len() / count);
         Ok(Self {
             readers: parts.items.transpose(),
@@ -169,14 +175,19 @@ pub(crate) fn item_scale(config: &TowersConfig) -> f32 {
     (config.dim as f32).sqrt()
 }
 
-fn chunks(sequences: &Sequences, cases: &[Case]) -> Vec<Chunk> {
+fn chunks(sequences: &Sequences, cases: &[Case], pooled: bool) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let (mut start, mut first_case) = (0, 0);
     for sequence in 0..sequences.len() {
         let rows = sequences.rows(start).start..sequences.rows(sequence).end;
         let next = sequences.rows(sequence).len();
-        if rows.len() + next / 2 >= CHUNK_ROWS || sequence + 1 == sequences.len() {
+        let full = rows.len() + next / 2 >= CHUNK_ROWS;
+        if full || sequence + 1 == sequences.len() {
             let end = first_case + cases[first_case..].partition_point(|case| (case.row as usize) < rows.end);
+            let few = end - first_case < POOLED_CASES && rows.len() < POOLED_ROWS;
+            if pooled && few && sequence + 1 < sequences.len() {
+                continue;
+            }
             chunks.push(Chunk {
                 sequences: start..sequence + 1,
                 entries: rows.start - start..rows.end - (sequence + 1),
@@ -201,7 +212,7 @@ mod tests {
                 .filter(|row| row % 3 == 0)
                 .map(|row| Case { row, target: 0, weight: 1.0 })
                 .collect();
-            let chunks = chunks(&sequences, &cases);
+            let chunks = chunks(&sequences, &cases, false);
             let joined =
                 |range: fn(&Chunk) -> Range<usize>| -> Vec<usize> { chunks.iter().flat_map(range).collect() };
             let all = |n: usize| (0..n).collect::<Vec<_>>();

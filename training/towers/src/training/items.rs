@@ -1,6 +1,9 @@
 //! The item tower over the items of a batch: forward, and backward down to the rows of the tables.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use rayon::prelude::*;
 
@@ -37,14 +40,16 @@ pub(super) struct ItemBuffers {
     out: Vec<f32>,
     /// Unit rows: items × dim.
     pub(super) vectors: Vec<f32>,
-    lanes: Vec<ItemLane>,
+    /// Gradients of the parameters, lane by lane.
+    lanes: Vec<Vec<Vec<f32>>>,
+    scratch: Mutex<Vec<Scratch>>,
 }
 
+/// What a chunk is worked on in. A thread takes the same ones from chunk to chunk, so that they stay in its cache.
 #[derive(Default)]
-struct ItemLane {
-    dense: Vec<Vec<f32>>,
+struct Scratch {
     trace: feed_forward::Trace,
-    scratch: feed_forward::Scratch,
+    feed_forward: feed_forward::Scratch,
     y: Vec<f32>,
     grad: Vec<f32>,
 }
@@ -67,8 +72,7 @@ impl<'a> ItemTower<'a> {
     /// Fills `buffers.vectors`; `rows`: what was gathered from the tables.
     pub(super) fn forward(&self, batch: &Batch, rows: &[f32], buffers: &mut ItemBuffers) {
         let (d, items) = (self.config.dim, batch.parts.items.len());
-        let ItemBuffers { sums, out, vectors, lanes } = buffers;
-        lanes.resize_with(LANES, ItemLane::default);
+        let ItemBuffers { sums, out, vectors, scratch, .. } = buffers;
         let with_layer = self.feed_forward.is_some();
         let out_numbers = if with_layer { items * d } else { 0 };
         let (sums, out) = (sized(sums, items * d), sized(out, out_numbers));
@@ -79,11 +83,8 @@ impl<'a> ItemTower<'a> {
             .par_chunks_mut(lane_items * d)
             .map(Some)
             .chain(rayon::iter::repeat_n((), LANES).map(|()| None));
-        let run = |lane: usize,
-                   sums: &mut [f32],
-                   vectors: &mut [f32],
-                   mut out: Option<&mut [f32]>,
-                   own: &mut ItemLane| {
+        let run = |lane: usize, sums: &mut [f32], vectors: &mut [f32], mut out: Option<&mut [f32]>| {
+            let mut own = take(scratch);
             for chunk in chunks(sums.len() / d) {
                 let first = lane * lane_items + chunk.start;
                 let numbers = chunk.start * d..chunk.end * d;
@@ -106,9 +107,10 @@ impl<'a> ItemTower<'a> {
                 };
                 unit_rows(raw, d, &mut vectors[numbers]);
             }
+            give_back(scratch, own);
         };
-        let work = parts.zip(outs).zip(lanes.par_iter_mut()).enumerate();
-        work.for_each(|(lane, (((sums, vectors), out), own))| run(lane, sums, vectors, out, own));
+        let work = parts.zip(outs).enumerate();
+        work.for_each(|(lane, ((sums, vectors), out))| run(lane, sums, vectors, out));
     }
 
     /// From the gradient of the vectors, which `gradient_of` adds up for a run of items, that of the sums (`dsums`,
@@ -122,13 +124,15 @@ impl<'a> ItemTower<'a> {
         dense: &mut [Vec<f32>],
     ) {
         let (d, items) = (self.config.dim, batch.parts.items.len());
-        let ItemBuffers { sums, out, lanes, .. } = buffers;
+        let ItemBuffers { sums, out, lanes, scratch, .. } = buffers;
+        lanes.resize_with(LANES, Vec::new);
         let lane_items = lane_items(items);
-        let run = |lane: usize, dsums: &mut [f32], own: &mut ItemLane| {
-            own.dense.resize(dense.len(), Vec::new());
-            for (own, group) in own.dense.iter_mut().zip(dense.iter()) {
-                own.clear();
-                own.resize(group.len(), 0.0);
+        let run = |lane: usize, dsums: &mut [f32], gradients: &mut Vec<Vec<f32>>| {
+            let mut own = take(scratch);
+            gradients.resize(dense.len(), Vec::new());
+            for (gradient, group) in gradients.iter_mut().zip(dense.iter()) {
+                gradient.clear();
+                gradient.resize(group.len(), 0.0);
             }
             for chunk in chunks(dsums.len() / d) {
                 let first = lane * lane_items + chunk.start;
@@ -140,7 +144,7 @@ impl<'a> ItemTower<'a> {
                 let raw =
                     if self.feed_forward.is_some() { &out[numbers.clone()] } else { &sums[numbers.clone()] };
                 unit_rows_backward(raw, d, dvectors, dsums);
-                let mut dense = own.dense.iter_mut().rev();
+                let mut dense = gradients.iter_mut().rev();
                 if let (Some((layer, transposed)), Some(dparameters)) =
                     (&self.feed_forward, self.feed_forward.as_ref().and_then(|_| dense.next()))
                 {
@@ -148,7 +152,7 @@ impl<'a> ItemTower<'a> {
                     // Made again, which is cheaper than to have kept it.
                     let y = sized(&mut own.y, x.len());
                     layer.forward(x, first, Dropout::NONE, &mut own.trace, y);
-                    let (trace, scratch) = (&own.trace, &mut own.scratch);
+                    let (trace, scratch) = (&own.trace, &mut own.feed_forward);
                     layer.backward(x, first, Dropout::NONE, trace, transposed, scratch, dsums, dparameters);
                 }
                 if let (Some(_), Some(dweight)) = (self.projection, dense.next()) {
@@ -159,15 +163,24 @@ impl<'a> ItemTower<'a> {
                     matmul(MatrixMut::new(dweight, width, d), Write::Add, 1.0, constants.t(), dsums);
                 }
             }
+            give_back(scratch, own);
         };
         let work = dsums.par_chunks_mut(lane_items * d).zip(lanes.par_iter_mut()).enumerate();
-        work.for_each(|(lane, (dsums, own))| run(lane, dsums, own));
+        work.for_each(|(lane, (dsums, gradients))| run(lane, dsums, gradients));
         for lane in &lanes[..items.div_ceil(lane_items)] {
-            for (sum, part) in dense.iter_mut().zip(&lane.dense) {
+            for (sum, part) in dense.iter_mut().zip(lane) {
                 sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
             }
         }
     }
+}
+
+fn take(scratch: &Mutex<Vec<Scratch>>) -> Scratch {
+    scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+}
+
+fn give_back(scratch: &Mutex<Vec<Scratch>>, own: Scratch) {
+    scratch.lock().unwrap_or_else(PoisonError::into_inner).push(own);
 }
 
 /// Items of a lane: a function of how many there are alone.

@@ -68,7 +68,7 @@ fn batch(config: &TowersConfig, weights: &Weights, pool: Pool) -> (Batch, Vec<f3
         shop_vectors.extend(vector);
     }
     let mut lengths = vec![4, 0, 9, 1, 60];
-    lengths.extend((0..40).map(|i| i * 7 % 31));
+    lengths.extend((0..160).map(|i| i * 7 % 31));
     let entry = |i: u64| Entry {
         item: (mix(i) % ITEMS as u64) as u32,
         event_type: (mix(i) % 16 + 1) as u8,

@@ -37,7 +37,7 @@ enum Mixer<'a> {
     Gru(Gru<'a>, gru::Transposed),
 }
 
-/// Where one run of chunks after the other leaves its gradients, and the buffers it works in.
+/// Where one run of chunks after the other leaves its gradients.
 #[derive(Default)]
 pub(super) struct Lane {
     /// Of the user tower's parameters, group by group.
@@ -45,6 +45,11 @@ pub(super) struct Lane {
     /// Of the candidates' vectors.
     pub(super) candidates: Vec<f32>,
     pub(super) loss: Loss,
+}
+
+/// What a chunk is worked on in. A thread takes the same ones from chunk to chunk, so that they stay in its cache.
+#[derive(Default)]
+pub(super) struct Buffers {
     input: Vec<f32>,
     /// Means of the histories, of the mean-pool encoder.
     pooled: Vec<f32>,
@@ -119,6 +124,7 @@ impl<'a> UserTower<'a> {
         shared: &Shared<'_>,
         chunk: &Chunk,
         lane: &mut Lane,
+        buffers: &mut Buffers,
         users: &mut [f32],
         dinput: &mut [f32],
     ) {
@@ -126,43 +132,43 @@ impl<'a> UserTower<'a> {
             dinput.fill(0.0);
             return;
         }
-        self.forward(shared, chunk, lane, users);
+        self.forward(shared, chunk, buffers, users);
         let d = self.config.dim;
         let asked = chunk.cases.len();
-        let dunit = sized(&mut lane.dunit, asked * d);
+        let dunit = sized(&mut buffers.dunit, asked * d);
         let cases = Cases {
             x: users,
             targets: &shared.batch.targets[chunk.cases.clone()],
             shares: &shared.batch.shares[chunk.cases.clone()],
         };
         let loss =
-            shared.candidates.loss(shared.items, &cases, &mut lane.softmax, dunit, &mut lane.candidates);
+            shared.candidates.loss(shared.items, &cases, &mut buffers.softmax, dunit, &mut lane.candidates);
         lane.loss.value += loss.value;
         lane.loss.scale += loss.scale;
-        self.backward(shared, chunk, lane, dinput);
+        self.backward(shared, chunk, lane, buffers, dinput);
     }
 
-    fn forward(&self, shared: &Shared<'_>, chunk: &Chunk, lane: &mut Lane, users: &mut [f32]) {
+    fn forward(&self, shared: &Shared<'_>, chunk: &Chunk, own: &mut Buffers, users: &mut [f32]) {
         let (config, d, rows) = (self.config, self.config.dim, chunk.rows.len());
         let asked = chunk.cases.len();
         let Shared { batch, dropout, .. } = *shared;
         let lengths = &batch.lengths[chunk.sequences.clone()];
-        lane.blocks.resize_with(config.blocks, BlockBuffers::default);
-        let input = sized(&mut lane.input, rows * d);
+        own.blocks.resize_with(config.blocks, BlockBuffers::default);
+        let input = sized(&mut own.input, rows * d);
         self.inputs(shared, chunk, input);
         dropout.apply(chunk.rows.start * d, input);
-        lane.asked_rows.clear();
+        own.asked_rows.clear();
         let cases = &batch.parts.cases[chunk.cases.clone()];
-        lane.asked_rows.extend(cases.iter().map(|case| case.row - chunk.rows.start as u32));
-        let pooled = sized(&mut lane.pooled, asked * d);
+        own.asked_rows.extend(cases.iter().map(|case| case.row - chunk.rows.start as u32));
+        let pooled = sized(&mut own.pooled, asked * d);
         if config.encoder == Encoder::MeanPool {
-            for_sequences(lengths, &mut lane.asked_rows, |rows, cases, asked| {
+            for_sequences(lengths, &mut own.asked_rows, |rows, cases, asked| {
                 let x = &input[rows.start * d..rows.end * d];
                 batch.parts.pool.forward(x, d, asked, &mut pooled[cases.start * d..cases.end * d]);
             });
         }
         for (number, block) in self.blocks.iter().enumerate() {
-            let (done, rest) = lane.blocks.split_at_mut(number);
+            let (done, rest) = own.blocks.split_at_mut(number);
             let BlockBuffers { attention, gru, middle, feed_forward, out } = &mut rest[0];
             let dropout = |part: u64| dropout.layer(4 * (number as u64 + 1) + part);
             if let Some(mixer) = &block.mixer {
@@ -182,42 +188,49 @@ impl<'a> UserTower<'a> {
                 layer.forward(x, chunk.cases.start, dropout(1), feed_forward, sized(out, asked * d));
             }
         }
-        let asked_rows = sized(&mut lane.asked, asked * d);
-        let last = lane.blocks.last().map_or(&*input, |block| &block.out);
+        let asked_rows = sized(&mut own.asked, asked * d);
+        let last = own.blocks.last().map_or(&*input, |block| &block.out);
         if config.encoder == Encoder::MeanPool {
             asked_rows.copy_from_slice(&last[..asked * d]);
         } else {
-            for (out, &row) in asked_rows.chunks_exact_mut(d).zip(&lane.asked_rows) {
+            for (out, &row) in asked_rows.chunks_exact_mut(d).zip(&own.asked_rows) {
                 out.copy_from_slice(&last[row as usize * d..][..d]);
             }
         }
         let (gain, bias) = self.norm.split_at(d);
-        let normal = sized(&mut lane.normal, asked * d);
+        let normal = sized(&mut own.normal, asked * d);
         layer_norm(asked_rows, gain, bias, normal);
         unit_rows(normal, d, users);
     }
 
-    fn backward(&self, shared: &Shared<'_>, chunk: &Chunk, lane: &mut Lane, dinput: &mut [f32]) {
+    fn backward(
+        &self,
+        shared: &Shared<'_>,
+        chunk: &Chunk,
+        lane: &mut Lane,
+        own: &mut Buffers,
+        dinput: &mut [f32],
+    ) {
         let (config, d, rows) = (self.config, self.config.dim, chunk.rows.len());
         let asked = chunk.cases.len();
         let Shared { batch, dropout, .. } = *shared;
         let lengths = &batch.lengths[chunk.sequences.clone()];
-        let dnormal = sized(&mut lane.dnormal, asked * d);
-        unit_rows_backward(&lane.normal[..asked * d], d, &lane.dunit[..asked * d], dnormal);
-        let dasked = sized(&mut lane.dasked, asked * d);
+        let dnormal = sized(&mut own.dnormal, asked * d);
+        unit_rows_backward(&own.normal[..asked * d], d, &own.dunit[..asked * d], dnormal);
+        let dasked = sized(&mut own.dasked, asked * d);
         dasked.fill(0.0);
         let (gain, _) = self.norm.split_at(d);
         let (dcontext, rest) = lane.dense.split_at_mut(1);
         let (dblocks, dnorm) = rest.split_at_mut(rest.len() - 1);
         let (dgain, dbias) = dnorm[0].split_at_mut(d);
-        layer_norm_backward(&lane.asked[..asked * d], gain, dnormal, dasked, dgain, dbias);
+        layer_norm_backward(&own.asked[..asked * d], gain, dnormal, dasked, dgain, dbias);
         let mean_pool = config.encoder == Encoder::MeanPool;
         let grad: &mut [f32] = if mean_pool {
             dasked
         } else {
-            let grad = sized(&mut lane.grad, rows * d);
+            let grad = sized(&mut own.grad, rows * d);
             grad.fill(0.0);
-            for (dasked, &row) in dasked.chunks_exact(d).zip(&lane.asked_rows) {
+            for (dasked, &row) in dasked.chunks_exact(d).zip(&own.asked_rows) {
                 let grad = &mut grad[row as usize * d..][..d];
                 grad.iter_mut().zip(dasked).for_each(|(grad, &dasked)| *grad += dasked);
             }
@@ -226,13 +239,13 @@ impl<'a> UserTower<'a> {
         let mut dblocks = dblocks.iter_mut().rev();
         for (number, block) in self.blocks.iter().enumerate().rev() {
             let dropout = |part: u64| dropout.layer(4 * (number as u64 + 1) + part);
-            let (done, rest) = lane.blocks.split_at(number);
+            let (done, rest) = own.blocks.split_at(number);
             let buffers = &rest[0];
             let (layer, transposed) = &block.feed_forward;
-            let (Some(dparameters), scratch) = (dblocks.next(), &mut lane.feed_forward) else { return };
+            let (Some(dparameters), scratch) = (dblocks.next(), &mut own.feed_forward) else { return };
             let trace = &buffers.feed_forward;
             let Some(mixer) = &block.mixer else {
-                let x = done.last().map_or(&lane.pooled[..asked * d], |before| &before.out[..asked * d]);
+                let x = done.last().map_or(&own.pooled[..asked * d], |before| &before.out[..asked * d]);
                 layer.backward(
                     x,
                     chunk.cases.start,
@@ -247,22 +260,22 @@ impl<'a> UserTower<'a> {
             };
             let x = &buffers.middle[..rows * d];
             layer.backward(x, chunk.rows.start, dropout(1), trace, transposed, scratch, grad, dparameters);
-            let x = done.last().map_or(&lane.input[..rows * d], |before| &before.out[..rows * d]);
+            let x = done.last().map_or(&own.input[..rows * d], |before| &before.out[..rows * d]);
             let Some(dparameters) = dblocks.next() else { return };
             let (first, dropout) = (chunk.rows.start, dropout(0));
             match mixer {
                 Mixer::Attention(layer, transposed) => {
-                    let (trace, scratch) = (&buffers.attention, &mut lane.attention);
+                    let (trace, scratch) = (&buffers.attention, &mut own.attention);
                     layer.backward(x, lengths, first, dropout, trace, transposed, scratch, grad, dparameters);
                 }
                 Mixer::Gru(layer, transposed) => {
-                    let (trace, scratch) = (&buffers.gru, &mut lane.gru);
+                    let (trace, scratch) = (&buffers.gru, &mut own.gru);
                     layer.backward(x, first, dropout, trace, transposed, scratch, grad, dparameters);
                 }
             }
         }
         if mean_pool {
-            for_sequences(lengths, &mut lane.asked_rows, |rows, cases, asked| {
+            for_sequences(lengths, &mut own.asked_rows, |rows, cases, asked| {
                 let grad = &grad[cases.start * d..cases.end * d];
                 batch.parts.pool.backward(grad, d, asked, &mut dinput[rows.start * d..rows.end * d]);
             });
