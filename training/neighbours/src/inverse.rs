@@ -11,6 +11,7 @@ const ROWS: usize = 96;
 /// definite matrix does not need (Higham, *Accuracy and stability of numerical algorithms*, 2002). The result does not
 /// depend on the number of threads.
 pub(crate) fn invert(matrix: &mut [f32], n: usize) {
+    let arch = pulp::Arch::new();
     let mut panel = Vec::new();
     for start in (0..n).step_by(BLOCK) {
         let b = BLOCK.min(n - start);
@@ -26,7 +27,7 @@ pub(crate) fn invert(matrix: &mut [f32], n: usize) {
         panel.resize(b * n, 0.0);
         let rows = &matrix[start * n..(start + b) * n];
         panel.par_chunks_mut(ROWS * n).zip(pivot.par_chunks(ROWS * b)).for_each(|(out, factors)| {
-            add_product(out, factors, 1.0, rows, n);
+            arch.dispatch(AddProduct { out, factors, sign: 1.0, rows, n });
             for (out, factors) in out.chunks_exact_mut(n).zip(factors.chunks_exact(b)) {
                 out[start..start + b].copy_from_slice(factors);
             }
@@ -41,7 +42,7 @@ pub(crate) fn invert(matrix: &mut [f32], n: usize) {
                 factors.extend_from_slice(&row[start..start + b]);
                 row[start..start + b].fill(0.0);
             }
-            add_product(rows, &factors, -1.0, &panel, n);
+            arch.dispatch(AddProduct { out: rows, factors: &factors, sign: -1.0, rows: &panel, n });
         });
     }
 }
@@ -51,44 +52,61 @@ const TILE_ROWS: usize = 6;
 const TILE: usize = 32;
 
 /// `out += sign · factors · rows`; `out`: m × n, `factors`: m × b, `rows`: b × n. In this thread.
-fn add_product(out: &mut [f32], factors: &[f32], sign: f32, rows: &[f32], n: usize) {
-    let b = rows.len() / n;
-    // A strip of `rows`, its lines one after the other.
-    let mut strip = vec![[0f32; TILE]; b];
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for first in (0..n).step_by(TILE) {
-                let width = TILE.min(n - first);
-                for (line, row) in strip.iter_mut().zip(rows.chunks_exact(n)) {
-                    line[..width].copy_from_slice(&row[first..first + width]);
-                }
-                let tiles = out.chunks_mut(TILE_ROWS * n).zip(factors.chunks(TILE_ROWS * b));
-                for (out, factors) in tiles {
-                    let mut sums = [[0f32; TILE]; TILE_ROWS];
-                    if factors.len() == TILE_ROWS * b {
-                        let lines: [&[f32]; TILE_ROWS] = std::array::from_fn(|i| &factors[i * b..][..b]);
-                        for (k, line) in strip.iter().enumerate() {
-                            for (sums, factors) in sums.iter_mut().zip(lines) {
-                                multiply_add(sums, factors[k], line);
-                            }
-                        }
-                    } else {
-                        for (sums, factors) in sums.iter_mut().zip(factors.chunks_exact(b)) {
-                            strip
-                                .iter()
-                                .zip(factors)
-                                .for_each(|(line, &factor)| multiply_add(sums, factor, line));
+struct AddProduct<'a> {
+    out: &'a mut [f32],
+    factors: &'a [f32],
+    sign: f32,
+    rows: &'a [f32],
+    n: usize,
+}
+
+// A closure as long as this is called, not inlined, and then knows no vectors.
+impl pulp::NullaryFnOnce for AddProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { out, factors, sign, rows, n } = self;
+        let b = rows.len() / n;
+        // A strip of `rows`, its lines one after the other.
+        let mut strip = vec![[0f32; TILE]; b];
+        for first in (0..n).step_by(TILE) {
+            let width = TILE.min(n - first);
+            for (line, row) in strip.iter_mut().zip(rows.chunks_exact(n)) {
+                line[..width].copy_from_slice(&row[first..first + width]);
+            }
+            let tiles = out.chunks_mut(TILE_ROWS * n).zip(factors.chunks(TILE_ROWS * b));
+            for (out, factors) in tiles {
+                let mut sums = [[0f32; TILE]; TILE_ROWS];
+                if factors.len() == TILE_ROWS * b {
+                    let (one, rest) = factors.split_at(b);
+                    let (two, rest) = rest.split_at(b);
+                    let (three, rest) = rest.split_at(b);
+                    let (four, rest) = rest.split_at(b);
+                    let (five, six) = rest.split_at(b);
+                    for (k, line) in strip.iter().enumerate() {
+                        multiply_add(&mut sums[0], one[k], line);
+                        multiply_add(&mut sums[1], two[k], line);
+                        multiply_add(&mut sums[2], three[k], line);
+                        multiply_add(&mut sums[3], four[k], line);
+                        multiply_add(&mut sums[4], five[k], line);
+                        multiply_add(&mut sums[5], six[k], line);
+                    }
+                } else {
+                    for (sums, factors) in sums.iter_mut().zip(factors.chunks_exact(b)) {
+                        for (line, &factor) in strip.iter().zip(factors) {
+                            multiply_add(sums, factor, line);
                         }
                     }
-                    for (out, sums) in out.chunks_exact_mut(n).zip(&sums) {
-                        let out = out[first..first + width].iter_mut();
-                        out.zip(sums).for_each(|(out, sum)| *out = sum.mul_add(sign, *out));
+                }
+                for (out, sums) in out.chunks_exact_mut(n).zip(&sums) {
+                    for (out, sum) in out[first..first + width].iter_mut().zip(sums) {
+                        *out = sum.mul_add(sign, *out);
                     }
                 }
             }
-        },
-    );
+        }
+    }
 }
 
 #[inline(always)]
