@@ -47,9 +47,8 @@ pub(crate) fn invert(matrix: &mut [f32], n: usize) {
     }
 }
 
-/// Rows and columns of the product that are summed in registers.
-const TILE_ROWS: usize = 6;
-const TILE: usize = 32;
+/// Columns of a product at a time: what is read of the factors' rows stays in the first cache.
+const STRETCH: usize = 512;
 
 /// `out += sign · factors · rows`; `out`: m × n, `factors`: m × b, `rows`: b × n. In this thread.
 struct AddProduct<'a> {
@@ -68,51 +67,31 @@ impl pulp::NullaryFnOnce for AddProduct<'_> {
     fn call(self) {
         let Self { out, factors, sign, rows, n } = self;
         let b = rows.len() / n;
-        // A strip of `rows`, its lines one after the other.
-        let mut strip = vec![[0f32; TILE]; b];
-        for first in (0..n).step_by(TILE) {
-            let width = TILE.min(n - first);
-            for (line, row) in strip.iter_mut().zip(rows.chunks_exact(n)) {
-                line[..width].copy_from_slice(&row[first..first + width]);
-            }
-            let tiles = out.chunks_mut(TILE_ROWS * n).zip(factors.chunks(TILE_ROWS * b));
-            for (out, factors) in tiles {
-                let mut sums = [[0f32; TILE]; TILE_ROWS];
-                if factors.len() == TILE_ROWS * b {
-                    let (one, rest) = factors.split_at(b);
-                    let (two, rest) = rest.split_at(b);
-                    let (three, rest) = rest.split_at(b);
-                    let (four, rest) = rest.split_at(b);
-                    let (five, six) = rest.split_at(b);
-                    for (k, line) in strip.iter().enumerate() {
-                        multiply_add(&mut sums[0], one[k], line);
-                        multiply_add(&mut sums[1], two[k], line);
-                        multiply_add(&mut sums[2], three[k], line);
-                        multiply_add(&mut sums[3], four[k], line);
-                        multiply_add(&mut sums[4], five[k], line);
-                        multiply_add(&mut sums[5], six[k], line);
-                    }
-                } else {
-                    for (sums, factors) in sums.iter_mut().zip(factors.chunks_exact(b)) {
-                        for (line, &factor) in strip.iter().zip(factors) {
-                            multiply_add(sums, factor, line);
-                        }
+        for first in (0..n).step_by(STRETCH) {
+            let end = (first + STRETCH).min(n);
+            let row = |k: usize| &rows[k * n + first..k * n + end];
+            for (out, factors) in out.chunks_exact_mut(n).zip(factors.chunks_exact(b)) {
+                let out = &mut out[first..end];
+                let eights = b / 8 * 8;
+                for k in (0..eights).step_by(8) {
+                    let f = |i: usize| sign * factors[k + i];
+                    let (f0, f1, f2, f3) = (f(0), f(1), f(2), f(3));
+                    let (f4, f5, f6, f7) = (f(4), f(5), f(6), f(7));
+                    let (r0, r1, r2, r3) = (row(k), row(k + 1), row(k + 2), row(k + 3));
+                    let (r4, r5, r6, r7) = (row(k + 4), row(k + 5), row(k + 6), row(k + 7));
+                    for i in 0..out.len() {
+                        let even = f0.mul_add(r0[i], f2.mul_add(r2[i], f4.mul_add(r4[i], f6 * r6[i])));
+                        let odd = f1.mul_add(r1[i], f3.mul_add(r3[i], f5.mul_add(r5[i], f7 * r7[i])));
+                        out[i] += even + odd;
                     }
                 }
-                for (out, sums) in out.chunks_exact_mut(n).zip(&sums) {
-                    for (out, sum) in out[first..first + width].iter_mut().zip(sums) {
-                        *out = sum.mul_add(sign, *out);
+                for (k, &factor) in factors.iter().enumerate().skip(eights) {
+                    for (out, &value) in out.iter_mut().zip(row(k)) {
+                        *out = (sign * factor).mul_add(value, *out);
                     }
                 }
             }
         }
-    }
-}
-
-#[inline(always)]
-fn multiply_add(sums: &mut [f32; TILE], factor: f32, line: &[f32; TILE]) {
-    for (sum, &value) in sums.iter_mut().zip(line) {
-        *sum = factor.mul_add(value, *sum);
     }
 }
 
