@@ -2,9 +2,7 @@
 
 use anyhow::Context;
 
-use super::beside::{
-    Bench, FINALISTS, GLANCE, Point, Points, TARGETS, TIME, finalists, reaching, recall_name,
-};
+use super::beside::{Bench, FINALISTS, GLANCE, Point, Points, TARGETS, TIME, reaching, recall_name};
 use super::{QUERIES, ROUNDS};
 use crate::measure::median;
 use crate::report::Report;
@@ -15,8 +13,8 @@ impl Bench<'_> {
         let Points { ours: of_ours, peers: of_peers } = self.points()?;
         for target in TARGETS {
             let name = format!("{} {}, batches of {QUERIES}", self.data.name, recall_name(target));
-            let best = finalists(&of_ours, target);
-            let ours = best.first().with_context(|| format!("{name}: no way of ours reaches it"))?;
+            let ours =
+                self.best(&of_ours, target).with_context(|| format!("{name}: no way of ours reaches it"))?;
             for threads in [1, 2] {
                 // What is fast one at a time may not be when many come at once.
                 let mut peers = reaching(&of_peers, target);
@@ -35,7 +33,7 @@ impl Bench<'_> {
                 }
                 let figures: Vec<f64> = figures.into_iter().map(median).collect();
                 let threaded = if threads == 1 { String::new() } else { format!(", {threads} threads") };
-                report.push(self.row(&format!("{name}{threaded}"), &figures, &peers, ours));
+                report.push(self.row(&format!("{name}{threaded}"), &figures, &peers, &ours));
             }
         }
         Ok(())
