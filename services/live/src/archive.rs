@@ -17,6 +17,7 @@
 //! Late events are archived; repeats stay repeats (readers drop them by event id). What came without
 //! consent is not archived, nor is what is no event.
 
+mod archived;
 mod files;
 mod items;
 mod rebuild;
@@ -34,6 +35,7 @@ use endcap_proto::{Event, v1};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub use archived::ArchivedEvents;
 pub use rebuild::{Rebuilt, rebuild};
 
 use crate::{

@@ -9,9 +9,10 @@ use std::{path::Path, sync::Arc};
 
 use arrow::{
     array::{
-        Array, BooleanArray, Float64Array, PrimitiveArray, RecordBatch, StringArray, StructArray, UInt32Array,
+        Array, BooleanArray, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray,
+        StructArray, UInt32Array,
     },
-    datatypes::{TimestampMillisecondType, UInt32Type},
+    datatypes::{Int32Type, Int64Type, TimestampMillisecondType, UInt32Type},
 };
 use endcap_proto::{
     Event, EventId, EventItem, EventTime, EventType, FieldError, ItemId, Transaction, UserId, VisitorId,
@@ -51,6 +52,16 @@ pub struct EventBatch {
     experiment_ids: TextLists,
     attributes: TextMaps,
     transaction: Option<TransactionColumns>,
+    log: Option<LogColumns>,
+}
+
+/// Where in its topic an event was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition {
+    /// The partition.
+    pub partition: i32,
+    /// The event's own offset there.
+    pub offset: i64,
 }
 
 /// One event, borrowed from its [`EventBatch`]. Fields mean what they mean in [`Event`].
@@ -124,6 +135,24 @@ struct TransactionColumns {
     tax: Option<Float64Array>,
     cost: Option<Float64Array>,
     currency: OptionalText,
+}
+
+#[derive(Debug, Clone)]
+struct LogColumns {
+    partition: Int32Array,
+    offset: Int64Array,
+}
+
+// === impl EventWriter ===
+
+impl EventWriter {
+    /// Adds a row, and where in its topic it was.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_from_log(&mut self, event: &Event, at: LogPosition) -> Result<(), ClickstreamError> {
+        self.append(|builder| builder.append_at(event, Some(at)))
+    }
 }
 
 // === impl EventBatch ===
@@ -240,6 +269,13 @@ impl<'a> EventRef<'a> {
         self.batch.attributes.get(self.row)
     }
 
+    /// Where in its topic the event was, for what `endcap archive` wrote.
+    pub fn log_position(&self) -> Option<LogPosition> {
+        let log = self.batch.log.as_ref()?;
+        let partition = value(Some(&log.partition), self.row)?;
+        Some(LogPosition { partition, offset: value(Some(&log.offset), self.row)? })
+    }
+
     /// An owned copy.
     pub fn to_event(&self) -> Event {
         let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -327,6 +363,7 @@ impl Table for Event {
             experiment_ids: columns.text_lists("experiment_ids")?,
             attributes: columns.text_maps("attributes")?,
             transaction: transaction_columns(columns)?,
+            log: log_columns(columns)?,
         })
     }
 }
@@ -361,4 +398,25 @@ fn transaction_columns(columns: &Columns<'_>) -> Result<Option<TransactionColumn
     let (id, currency) = (fields.optional_text("id")?, fields.optional_text("currency")?);
     let (revenue, tax, cost) = (fields.amounts("revenue")?, fields.amounts("tax")?, fields.amounts("cost")?);
     Ok(Some(TransactionColumns { rows, id, revenue, tax, cost, currency }))
+}
+
+/// None where the file lacks one of the two.
+fn log_columns(columns: &Columns<'_>) -> Result<Option<LogColumns>, ClickstreamError> {
+    let partition = columns.numbers::<Int32Type>("kafka_partition")?;
+    let offset = columns.numbers::<Int64Type>("kafka_offset")?;
+    let (Some(partition), Some(offset)) = (partition, offset) else { return Ok(None) };
+    for row in 0..offset.len() {
+        let (partition, offset) = (value(Some(&partition), row), value(Some(&offset), row));
+        if partition.is_some() != offset.is_some() {
+            let rule = "must be null where kafka_partition is, and only there".to_owned();
+            return Err(columns.bad(row, "kafka_offset", rule));
+        }
+        if let Some(partition) = partition.filter(|&partition| partition < 0) {
+            return Err(columns.bad(row, "kafka_partition", format!("must not be negative, is {partition}")));
+        }
+        if let Some(offset) = offset.filter(|&offset| offset < 0) {
+            return Err(columns.bad(row, "kafka_offset", format!("must not be negative, is {offset}")));
+        }
+    }
+    Ok(Some(LogColumns { partition, offset }))
 }

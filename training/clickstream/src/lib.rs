@@ -41,7 +41,7 @@ pub use dataset::{
     Dataset, DatasetInfo, DatasetSummary, DatasetWriter, FixedSplit, ItemsOffset, Part, TimeKind,
 };
 pub use error::ClickstreamError;
-pub use event::{EventBatch, EventItemRef, EventReader, EventRef, EventWriter, TransactionRef};
+pub use event::{EventBatch, EventItemRef, EventReader, EventRef, EventWriter, LogPosition, TransactionRef};
 pub use impression::{ImpressionReader, ImpressionWriter};
 pub use item::{ItemReader, ItemWriter};
 pub use table::{TableReader, TableWriter};

@@ -61,6 +61,8 @@ impl Contract {
                 required("experiment_ids", list(DataType::Utf8)),
                 required("attributes", map(DataType::Utf8)),
                 required("consent", DataType::Boolean),
+                optional("kafka_partition", DataType::Int32),
+                optional("kafka_offset", DataType::Int64),
             ]),
             required: &["event_id", "type", "event_time", "visitor_id", "items"],
             aliases: &[("type", "event_type"), ("event_time", "timestamp"), ("event_time", "time")],
@@ -354,7 +356,7 @@ mod tests {
             let schema = Schema::new_with_metadata(Contract::event().columns, metadata);
             Contract::event().projection(Path::new("a.arrow"), &schema).map_err(|error| error.to_string())
         };
-        assert_eq!(found("event/1").unwrap().len(), 15);
+        assert_eq!(found("event/1").unwrap().len(), 17);
         let message =
             "a.arrow: endcap.schema=event/2 cannot be read: this build reads event/1; update Endcap";
         assert_eq!(found("event/2").unwrap_err(), message);

@@ -127,7 +127,15 @@ impl<T: Table> TableWriter<T> {
     /// # Errors
     /// When it breaks a rule of the contract (nothing is added then) or cannot be written.
     pub fn write(&mut self, row: &T) -> Result<(), ClickstreamError> {
-        self.builder.append(row).map_err(|FieldError { field, rule }| ClickstreamError::Value {
+        self.append(|builder| builder.append(row))
+    }
+
+    /// Adds what `add` adds: one row.
+    pub(crate) fn append(
+        &mut self,
+        add: impl FnOnce(&mut T::Builder) -> Result<(), FieldError>,
+    ) -> Result<(), ClickstreamError> {
+        add(&mut self.builder).map_err(|FieldError { field, rule }| ClickstreamError::Value {
             path: self.records.path().to_owned(),
             batch: self.batches,
             row: self.pending,

@@ -1,19 +1,14 @@
 //! The state from the archive, for when it is lost and the topic no longer reaches back far enough.
 //!
-//! Each partition's rolls are read in order, in each the hours of event time one after the other; then the state
-//! is at the offset after its newest roll, and a consumer reads on from Kafka there. What the archive does not
-//! hold is not there: events without consent, whose sessions are over, and which events came too late to be
-//! applied: they lie in their hours, and are applied.
+//! Each partition's events are applied in the order of their offsets; then the state is at the offset after its
+//! newest roll, and a consumer reads on from Kafka there. Events without consent are not in the archive: their
+//! sessions are over, and the watermark did not wait for them.
 
 use std::{collections::BTreeMap, path::Path};
 
-use endcap_clickstream::EventReader;
 use serde::Serialize;
 
-use super::{
-    Error,
-    files::{self, Roll},
-};
+use super::{ArchivedEvents, Error};
 use crate::{Outcome, PartitionOffset, StateWriter};
 
 /// What was rebuilt.
@@ -40,34 +35,25 @@ const FLUSH_EVENTS: u64 = 500_000;
 /// When a file cannot be read or the state cannot be written; the state is then to be removed.
 pub fn rebuild(dir: &Path, topic: &str, writer: &mut StateWriter) -> Result<Rebuilt, Error> {
     let mut rebuilt = Rebuilt::default();
-    for (partition, rolls) in files::rolls(&dir.join("events"), topic)? {
-        let mut next = None::<i64>;
-        for (Roll { first, last }, hours) in rolls {
-            if let Some(gap) = next.map(|next| first - next).filter(|&gap| gap > 0) {
-                *rebuilt.missing.entry(partition).or_default() += gap;
-            }
-            // Rows carry no offsets of their own; those of the roll are as many and more.
-            let mut offset = first.max(next.unwrap_or(first));
-            for path in hours {
-                rebuilt.files += 1;
-                for batch in EventReader::open(&path)? {
-                    for event in batch?.iter() {
-                        match writer.apply(partition, offset.min(last), &event.to_event())? {
-                            Outcome::Applied | Outcome::SessionOnly => rebuilt.applied += 1,
-                            Outcome::Late | Outcome::Duplicate | Outcome::Behind => rebuilt.passed_over += 1,
-                        }
-                        offset += 1;
-                        if writer.unflushed() >= FLUSH_EVENTS {
-                            writer.flush()?;
-                        }
-                    }
-                }
-            }
-            writer.skip(partition, last);
-            next = Some(last + 1);
+    let mut archived = ArchivedEvents::open(dir, topic)?;
+    let everything = archived.partitions().into_iter();
+    let everything = everything.map(|partition| PartitionOffset { partition, offset: i64::MAX });
+    archived.advance(&everything.collect::<Vec<_>>(), &mut |at, event| {
+        match writer.apply(at.partition, at.offset, &event.to_event())? {
+            Outcome::Applied | Outcome::SessionOnly => rebuilt.applied += 1,
+            Outcome::Late | Outcome::Duplicate | Outcome::Behind => rebuilt.passed_over += 1,
         }
+        if writer.unflushed() >= FLUSH_EVENTS {
+            writer.flush()?;
+        }
+        Ok::<_, Error>(())
+    })?;
+    for PartitionOffset { partition, offset } in archived.offsets() {
+        writer.skip(partition, offset - 1);
     }
     writer.snapshot()?;
+    rebuilt.files = archived.files();
+    rebuilt.missing = archived.missing();
     rebuilt.offsets = writer.store().applied();
     Ok(rebuilt)
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_clickstream::{ClickstreamError, EventWriter, ImpressionWriter};
+use endcap_clickstream::{ClickstreamError, EventWriter, ImpressionWriter, LogPosition};
 use endcap_proto::{Event, EventTime, v1};
 
 use super::{
@@ -34,7 +34,8 @@ pub(super) trait Row: Sized {
     fn consent(&self) -> bool;
     fn time(&self) -> Result<EventTime, Reject>;
     fn create(path: &Path) -> Result<Self::Writer, ClickstreamError>;
-    fn write(&self, writer: &mut Self::Writer) -> Result<(), ClickstreamError>;
+    /// Writes it, with where in its topic it was as far as the contract has room for that.
+    fn write(&self, at: LogPosition, writer: &mut Self::Writer) -> Result<(), ClickstreamError>;
     fn finish(writer: Self::Writer) -> Result<u64, ClickstreamError>;
 }
 
@@ -160,7 +161,7 @@ impl<R: Row> Open<R> {
         let row = R::decode(record, config.ahead_at_most_ms).and_then(|row| Ok((row.time()?, row)));
         match row {
             Ok((_, row)) if !row.consent() => counts.without_consent += 1,
-            Ok((time, row)) => self.write(time, &row, topic, dir, counts)?,
+            Ok((time, row)) => self.write(time, record.offset, &row, topic, dir, counts)?,
             Err(reject) => {
                 tracing::debug!(
                     "topic {topic}, partition {}, offset {}: {reject}",
@@ -178,6 +179,7 @@ impl<R: Row> Open<R> {
     fn write(
         &mut self,
         time: EventTime,
+        offset: i64,
         row: &R,
         topic: &str,
         dir: &Path,
@@ -195,7 +197,7 @@ impl<R: Row> Open<R> {
                 place.insert(R::create(&folder.join(files::unfinished_name(topic, self.partition)))?)
             }
         };
-        match row.write(writer) {
+        match row.write(LogPosition { partition: self.partition, offset }, writer) {
             Err(ClickstreamError::Value { column, rule, .. }) => {
                 tracing::debug!("topic {topic}, partition {}: {column}: {rule}", self.partition);
                 counts.rejected += 1;
@@ -247,8 +249,8 @@ impl Row for Event {
         EventWriter::create(path)
     }
 
-    fn write(&self, writer: &mut EventWriter) -> Result<(), ClickstreamError> {
-        writer.write(self)
+    fn write(&self, at: LogPosition, writer: &mut EventWriter) -> Result<(), ClickstreamError> {
+        writer.write_from_log(self, at)
     }
 
     fn finish(writer: EventWriter) -> Result<u64, ClickstreamError> {
@@ -277,7 +279,7 @@ impl Row for v1::Impression {
         ImpressionWriter::create(path)
     }
 
-    fn write(&self, writer: &mut ImpressionWriter) -> Result<(), ClickstreamError> {
+    fn write(&self, _: LogPosition, writer: &mut ImpressionWriter) -> Result<(), ClickstreamError> {
         writer.write(self)
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow::{
     array::{ArrayRef, BooleanArray},
     buffer::NullBuffer,
-    datatypes::{Float64Type, UInt32Type},
+    datatypes::{Float64Type, Int32Type, Int64Type, UInt32Type},
 };
 use endcap_proto::{Event, EventType, FieldError};
 
 use crate::{
     builders::{Names, Numbers, Offsets, TextLists, TextMaps, Texts, Times, structure},
+    event::LogPosition,
     table::Builder,
 };
 
@@ -32,6 +33,8 @@ pub struct EventBuilder {
     experiment_ids: TextLists,
     attributes: TextMaps,
     consent: Vec<bool>,
+    kafka_partition: Numbers<Int32Type>,
+    kafka_offset: Numbers<Int64Type>,
 }
 
 #[derive(Default)]
@@ -71,14 +74,15 @@ impl Default for EventBuilder {
             experiment_ids: TextLists::default(),
             attributes: TextMaps::default(),
             consent: Vec::new(),
+            kafka_partition: Numbers::default(),
+            kafka_offset: Numbers::default(),
         }
     }
 }
 
-impl Builder for EventBuilder {
-    type Row = Event;
-
-    fn append(&mut self, event: &Event) -> Result<(), FieldError> {
+impl EventBuilder {
+    /// Adds an event, and where in its topic it was, or says which field breaks which rule and adds nothing.
+    pub(super) fn append_at(&mut self, event: &Event, at: Option<LogPosition>) -> Result<(), FieldError> {
         check(event)?;
         self.event_id.push(event.event_id.as_str());
         self.event_type.push(EventType::ALL.iter().position(|&event_type| event_type == event.event_type));
@@ -107,7 +111,17 @@ impl Builder for EventBuilder {
         self.experiment_ids.push(&event.experiment_ids);
         self.attributes.push(event.attributes.iter());
         self.consent.push(event.consent);
+        self.kafka_partition.push(at.map(|at| at.partition));
+        self.kafka_offset.push(at.map(|at| at.offset));
         Ok(())
+    }
+}
+
+impl Builder for EventBuilder {
+    type Row = Event;
+
+    fn append(&mut self, event: &Event) -> Result<(), FieldError> {
+        self.append_at(event, None)
     }
 
     fn bytes(&self) -> usize {
@@ -164,6 +178,8 @@ impl Builder for EventBuilder {
             self.experiment_ids.finish(),
             self.attributes.finish(),
             Arc::new(BooleanArray::from(std::mem::take(&mut self.consent))),
+            self.kafka_partition.finish(),
+            self.kafka_offset.finish(),
         ]
     }
 }

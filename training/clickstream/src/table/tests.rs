@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
 use crate::{
-    EventBatch, Term,
+    EventBatch, EventWriter, LogPosition, Term,
     testing::{any_event, any_impression, any_item, event},
 };
 
@@ -69,6 +69,34 @@ proptest! {
             rows.into_iter().map(|(kind, term, row, count)| Term { kind, term, row, count }).collect();
         survives(&rows, |batches: Vec<Vec<Term>>| batches.concat())?;
     }
+}
+
+#[test]
+fn where_an_event_was_in_its_topic_survives_every_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |i: usize| event(&format!("e{i}"), EventType::View, 0, "v", &["a"]);
+    let places = [None, Some((0, 0)), Some((7, i64::MAX)), None, Some((i32::MAX, 1))];
+    let places = places.map(|at| at.map(|(partition, offset)| LogPosition { partition, offset }));
+    for ending in ENDINGS {
+        let path = dir.path().join(format!("rows.{ending}"));
+        let mut writer = EventWriter::create(&path).unwrap();
+        for (i, at) in places.iter().enumerate() {
+            match at {
+                Some(at) => writer.write_from_log(&row(i), *at).unwrap(),
+                None => writer.write(&row(i)).unwrap(),
+            }
+        }
+        writer.finish().unwrap();
+        let batches = read::<Event>(&path).unwrap();
+        let again: Vec<_> = batches.iter().flat_map(EventBatch::iter).map(|row| row.log_position()).collect();
+        assert_eq!(again, places, "{ending}");
+    }
+    let path = dir.path().join("negative.arrow");
+    let mut writer = EventWriter::create(&path).unwrap();
+    writer.write_from_log(&row(0), LogPosition { partition: 0, offset: -1 }).unwrap();
+    writer.finish().unwrap();
+    let message = read::<Event>(&path).unwrap_err().to_string();
+    assert!(message.ends_with("row 0: kafka_offset: must not be negative, is -1"), "{message}");
 }
 
 /// A few hundred varied events, in several batches where the format has them.
