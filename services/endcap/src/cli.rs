@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use endcap_live::archive::Location;
 use endcap_trainer::Device;
 
 /// A real-time product recommendation engine for storefronts.
@@ -128,14 +129,14 @@ pub struct ImportArgs {
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// What `endcap import` or `endcap archive` wrote.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required = true, value_name = "DIR", value_parser = folder)]
     pub data: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// What `endcap import` or `endcap archive` wrote; several are read as one.
-    #[arg(required_unless_present = "dump_config", value_name = "DIR")]
+    #[arg(required_unless_present = "dump_config", value_name = "DIR", value_parser = folder)]
     pub data: Vec<PathBuf>,
     /// The folder of bundles to publish to.
     #[arg(long, required_unless_present = "dump_config", value_name = "BUNDLES")]
@@ -178,7 +179,7 @@ pub struct TrainArgs {
 #[derive(Debug, Args)]
 pub struct TuneArgs {
     /// What `endcap import` or `endcap archive` wrote; several are read as one.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required = true, value_name = "DIR", value_parser = folder)]
     pub data: Vec<PathBuf>,
     /// What is searched, a TOML file: docs/training.md says how it is written.
     #[arg(long, value_name = "FILE")]
@@ -204,7 +205,7 @@ pub struct TuneArgs {
 pub struct EvaluateArgs {
     /// One bundle, or a folder of bundles (then the active one), and the data set; two bundles before it are compared,
     /// pair by pair; the data set alone evaluates the baselines.
-    #[arg(value_name = "BUNDLE… DIR", required = true, num_args = 1..=3)]
+    #[arg(value_name = "BUNDLE… DIR", required = true, num_args = 1..=3, value_parser = folder)]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
     pub split: SplitArgs,
@@ -295,7 +296,7 @@ pub struct ReplayArgs {
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     /// What `endcap import` or `endcap archive` wrote.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = folder)]
     pub data: PathBuf,
     /// Share of the events, by event time, that only build state; the rest asks for a slate before each event.
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
@@ -309,19 +310,44 @@ pub struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ArchiveArgs {
+    #[command(subcommand)]
+    pub command: Option<ArchiveCommand>,
     /// The configuration of the service whose topics are archived.
     #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
     pub config: Option<PathBuf>,
     /// One entry of the configuration. May be repeated; goes before the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The folder to write.
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Stop at the ends that the topics have now.
+    /// Where to: a folder, or s3://bucket/prefix; `archive.path` of the configuration when absent.
+    #[arg(long, value_name = "DIR|s3://…")]
+    pub out: Option<Location>,
+    /// Stop at the ends that the topics have now, or at the first error.
     #[arg(long)]
     pub until_end: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ArchiveCommand {
+    /// Fetch what a folder lacks of an archive in a bucket, to train on it.
+    Fetch(FetchArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The configuration, which says how to reach the bucket.
+    #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One entry of the configuration. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The archive.
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    pub from: Location,
+    /// The folder to fetch it to.
+    #[arg(value_name = "DIR")]
+    pub to: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -549,4 +575,13 @@ pub struct DoctorArgs {
     /// One entry of the configuration. May be repeated; goes before the file.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// A folder of this machine: data in a bucket is fetched first.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    match text.parse() {
+        Ok(Location::Folder(path)) => Ok(path),
+        Ok(Location::Bucket { .. }) => Err(format!("is no folder; `endcap archive fetch {text} DIR` makes one of it")),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -43,7 +43,7 @@ pub struct Config {
     pub impressions: ImpressionConfig,
     /// How slates are made.
     pub recommend: RecommendConfig,
-    /// How the archive is cut.
+    /// Where the archive lies, and how it is cut.
     pub archive: ArchiveConfig,
 }
 
@@ -136,6 +136,9 @@ impl Config {
             let rule = "must be none where each replica keeps a state of its own, which needs every partition; \
                  state.backend = \"valkey\" shares one";
             return Err(wrong(format!("key `consumer.group`: {rule}")));
+        }
+        if self.archive.roll_records == 0 {
+            return Err(wrong("key `archive.roll_records`: must be at least 1".to_owned()));
         }
         self.recommend.validate().map_err(|error| wrong(error.to_string()))
     }
@@ -293,6 +296,7 @@ mod tests {
             set("server.limits.in_flight=many").unwrap_err().to_string().contains("server.limits.in_flight")
         );
         assert!(set("nonsense").unwrap_err().to_string().contains("KEY=VALUE"));
+        assert!(set("archive.path=s3://").unwrap_err().to_string().contains("archive.path"));
         assert!(set("=1").unwrap_err().to_string().contains("must name a key"));
         assert!(set("version.minor=1").unwrap_err().to_string().contains("version"));
     }

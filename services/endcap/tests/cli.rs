@@ -31,6 +31,7 @@ fn the_help_of_every_command_is_this() {
         "serve",
         "replay",
         "archive",
+        "archive fetch",
         "events",
         "events produce",
         "events tail",
@@ -138,6 +139,10 @@ fn an_unknown_key_is_named_with_those_that_are_known() {
     }
     let train = ["train", "nowhere", "--out", "nowhere", "--set", "towers.epoch=1"];
     run(train).refused(78, &["key `towers.epoch`", "`epochs`"]);
+    run(["serve", "--set", "archive.path=gs://shop"])
+        .refused(78, &["key `archive.path`", "s3://bucket/prefix"]);
+    run(["archive", "--until-end"]).refused(2, &["--out", "archive.path"]);
+    run(["archive", "--out", "gs://shop"]).refused(2, &["--out", "s3://bucket/prefix"]);
     run(["serve", "--set", "recommend.sources.towers=many"]).refused(78, &["key `recommend.sources.towers`"]);
     run(["serve", "--set", "kafka.properties.\"group.id\"=\"a\""]).refused(78, &["kafka", "group.id"]);
 

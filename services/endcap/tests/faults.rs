@@ -1,8 +1,11 @@
-//! Faults that shoppers must not notice: the broker is away, at start or later; a replica is killed. `just faults`
-//! runs the long forms, which hold latencies to their bars; `cargo test` runs short ones.
+//! Faults that shoppers must not notice: the broker is away, at start or later; a replica is killed; who publishes a
+//! bundle is killed; the disk is full or fails. `just faults` runs the long forms, which hold latencies to their bars;
+//! `cargo test` runs short ones.
 
 mod broker;
+mod disk;
 mod program;
+mod publishing;
 mod shop;
 
 use std::{
@@ -13,6 +16,9 @@ use std::{
 };
 
 use broker::Kafka;
+use disk::Disk;
+use endcap_clickstream::Dataset;
+use endcap_live::MockBroker;
 use endcap_proto::v1::{RecommendRequest, WriteEventsRequest};
 use program::{Client, PATIENCE, Service, settings};
 use shop::{fixture, skip, view};
@@ -140,6 +146,135 @@ async fn fault_4_a_broker_that_is_away_is_not_noticed_by_shoppers() {
         assert!(p99(&during) <= 1.5 * p99(&before), "p99 rose from {} to {} ms", p99(&before), p99(&during));
     }
     assert!(behind.max(behind_at_start) < Duration::from_secs(60));
+}
+
+/// Fault 13: who publishes a bundle and activates it is killed. What is there is whole, and serves.
+#[test]
+fn fault_13_a_bundle_is_whole_whenever_its_publisher_is_killed() {
+    let shop = fixture();
+    let kills = if is_long() { 200 } else { 12 };
+    let figures = publishing::kill_publishers(&shop, kills);
+    report("kill-9-publish", figures);
+}
+
+#[test]
+fn a_publisher_of_its_own() {
+    publishing::child();
+}
+
+/// Waits until the status is as it should be; every slate that is asked for meanwhile is made.
+async fn says(service: &Service, client: &Client, holds: impl Fn(&[String]) -> bool) {
+    let began = Instant::now();
+    loop {
+        ask_for(client, Duration::from_millis(100)).await;
+        let degraded = service.degraded();
+        if holds(&degraded) {
+            println!("after {:.1} s: {degraded:?}", began.elapsed().as_secs_f64());
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "that is not as it should be: {degraded:?}");
+    }
+}
+
+/// Whether reading events waits for that reason.
+fn reading_waits(degraded: &[String], reason: &str) -> bool {
+    degraded.iter().any(|why| why.starts_with("topic ") && why.contains(reason))
+}
+
+/// Fault 14: the disk of state and archive is full. Slates are made, reading events pauses and the status says why; when
+/// there is room again it all goes on, and nothing is missing or there twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14_a_full_disk_stops_no_slate_and_loses_nothing() {
+    let Some(disk) = Disk::small(64) else { return };
+    let shop = tokio::task::spawn_blocking(fixture).await.unwrap();
+    let broker = MockBroker::start(4).unwrap();
+    let (state, archive) = (disk.path().join("state"), disk.path().join("archive"));
+    let mut args = settings(broker.config(), &shop.bundles, &state);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let more = [
+        format!("archive.path={}", archive.display()),
+        "archive.roll_interval_ms=300".to_owned(),
+        format!("impressions.spill_path={}", elsewhere.path().join("spill").display()),
+    ];
+    args.extend(more.into_iter().flat_map(|entry| ["--set".to_owned(), entry]));
+    let service = Service::start(&args);
+    let mut client = service.client().await;
+    let mut written = write(&mut client, 1).await;
+    caught_up(&service, written).await;
+    says(&service, &client, <[_]>::is_empty).await;
+
+    disk.fill();
+    let full = "No space left";
+    // What is left of the last page of a file can still be written.
+    let mut serial = 1;
+    while !reading_waits(&service.degraded(), full) {
+        serial += 1;
+        assert!(serial < 200, "it is never said: {:?}", service.degraded());
+        written += write(&mut client, serial).await;
+        ask_for(&client, Duration::from_millis(300)).await;
+    }
+    says(&service, &client, |why| {
+        why.iter().any(|why| why.contains("the archive waits") && why.contains(full))
+    })
+    .await;
+    let stopped_at = service.metric("endcap_events_applied_total");
+    written += write(&mut client, serial + 1).await;
+    let during = ask_for(&client, Duration::from_secs(if is_long() { 30 } else { 2 })).await;
+    assert!(service.metric("endcap_consumer_pauses_total") >= 1.0);
+    assert_eq!(
+        service.metric("endcap_events_applied_total"),
+        stopped_at,
+        "nothing is taken in that cannot be kept"
+    );
+
+    disk.make_room();
+    let back = Instant::now();
+    says(&service, &client, <[_]>::is_empty).await;
+    caught_up(&service, written).await;
+    let recovered = back.elapsed();
+    service.stop();
+    let events = Dataset::open(&archive).unwrap().events().unwrap();
+    let ids: Vec<_> = events
+        .flat_map(|batch| batch.unwrap().iter().map(|event| event.event_id.to_owned()).collect::<Vec<_>>())
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (written as usize, written as usize), "each is archived once");
+    // The state that is found again knows them all.
+    let service = Service::start(&args);
+    caught_up(&service, written).await;
+    assert_eq!(service.metric("endcap_events_applied_total"), 0.0, "nothing is read again");
+    service.stop();
+    let figures = serde_json::json!({
+        "fault": 14, "answered_while_full": during.len(), "failed": 0, "p99_ms": p99(&during),
+        "seconds_to_well": recovered.as_secs_f64(), "events": written, "archived_once": true,
+    });
+    report("disk-full", figures);
+}
+
+/// Fault 14: the disk of the state fails and is read-only from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14_a_disk_that_turns_read_only_stops_no_slate() {
+    let Some(disk) = Disk::that_fails() else { return };
+    let shop = tokio::task::spawn_blocking(fixture).await.unwrap();
+    let broker = MockBroker::start(4).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut args = settings(broker.config(), &shop.bundles, &disk.path().join("state"));
+    let spill = format!("impressions.spill_path={}", elsewhere.path().join("spill").display());
+    args.extend(["--set".to_owned(), spill]);
+    let service = Service::start(&args);
+    let mut client = service.client().await;
+    let written = write(&mut client, 1).await;
+    caught_up(&service, written).await;
+    disk.fail();
+    write(&mut client, 2).await;
+    says(&service, &client, |why| reading_waits(why, "ead-only file system")).await;
+    let during = ask_for(&client, Duration::from_secs(if is_long() { 30 } else { 1 })).await;
+    assert!(service.metric("endcap_consumer_pauses_total") >= 1.0);
+    report(
+        "disk-read-only",
+        serde_json::json!({"fault": 14, "answered": during.len(), "failed": 0, "p99_ms": p99(&during)}),
+    );
+    service.kill();
 }
 
 /// A Redis server, which ends with this.

@@ -2,7 +2,7 @@
 //! the archive's files and the bundle alone.
 //!
 //! Two weeks of the synthetic shop go through the serving path; on the last day a slate is asked for before each step
-//! of a shopper. Events come as they do in life: repeated, out of order, hours late, without consent, from several
+//! of a shopper. Events come as they do in life: repeated, out of order, half a day late, without consent, from several
 //! devices of one account. Then only files are left: the state is brought to each impression's `applied_offsets`,
 //! and the functions that training reads (`Model::view`, `Funnel::candidates`) make the features as of its `as_of`.
 
@@ -20,7 +20,7 @@ use endcap_live::{
     consumer::{self, ConsumerConfig},
     impressions::{self, ImpressionConfig},
 };
-use endcap_proto::{Event, EventTime, ItemId, ItemKey, UserId, UserKey, VisitorKey, v1};
+use endcap_proto::{Event, EventTime, ItemKey, UserId, UserKey, VisitorKey, v1};
 use endcap_recommend::{
     Asked, Funnel, ManualClock, Model, PlacementConfig, Query, RecommendConfig, Recommender, StateReader,
 };
@@ -40,14 +40,14 @@ async fn features_made_again_from_the_archive_are_the_logged_ones_byte_for_byte(
     let shop = tokio::task::spawn_blocking(fixture).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let arrivals = arrivals(&shop);
-    let last_day = arrivals.last().unwrap().0.plus_millis(-DAY);
+    let last_day = arrivals.iter().map(|(_, event)| event.time).max().unwrap().plus_millis(-DAY);
     let logged = replay(&shop, &arrivals, last_day, dir.path()).await;
 
     let archive = dir.path().join("archive");
     let again = Comparison::of(&shop, &archive, 0, &|_| true);
     println!("{again}");
     assert_eq!(again.impressions, logged, "every impression of a shopper who agreed is archived");
-    assert!(again.impressions > 300 && again.values > 100_000, "{again}");
+    assert!(again.impressions > 200 && again.values > 100_000, "{again}");
     assert_eq!(again.differing, Vec::<String>::new());
 
     // It can fail: one event of thousands is missing, concerns another product, or comes a minute later …
@@ -87,7 +87,8 @@ fn arrivals(shop: &Fixture) -> Vec<Arrival> {
                 event.user_id = Some(UserId::new(format!("account-{}", whose % 40)).unwrap());
             }
             let delay = match random.random_range(0..100) {
-                0 => random.random_range(2 * 60 * MINUTE..5 * 60 * MINUTE), // too late to be applied
+                // Too late to be applied, by the watermark of those who agreed alone: that of the others is not archived.
+                0 => random.random_range(12 * 60 * MINUTE..20 * 60 * MINUTE),
                 1..5 => random.random_range(0..20 * MINUTE),
                 _ => random.random_range(0..2_000),
             };
@@ -154,13 +155,16 @@ async fn replay(shop: &Fixture, arrivals: &[Arrival], from: EventTime, dir: &Pat
     consuming.await.unwrap().unwrap();
     sending.await.unwrap().unwrap();
     let status = consumed.status();
-    println!("{} applied, {} session only, {} late, {} repeats", status.applied, status.session_only, status.late, status.duplicates);
+    println!(
+        "{} applied, {} session only, {} late, {} repeats",
+        status.applied, status.session_only, status.late, status.duplicates
+    );
     assert!(status.late > 20 && status.duplicates > 50 && status.session_only > 100, "{status:?}");
     assert_eq!(impressions.status().delivered, asked);
 
     let archived = archive::run(
         archive::Options {
-            dir: dir.join("archive"),
+            to: dir.join("archive").into(),
             events: Box::new(log.source("events")),
             impressions: Box::new(log.source("impressions")),
             items: Box::new(log.source("items")),
@@ -267,7 +271,8 @@ impl Offline {
         let asked = Asked::page(served.items.len(), PlacementConfig::default().value);
         let counters = |item| self.store.counters(item, as_of);
         let candidates = self.funnel.candidates(&view, &asked, &shown, &counters);
-        let features = |row: usize| candidates.features[row * RANK_FEATURES_LEN..][..RANK_FEATURES_LEN].to_vec();
+        let features =
+            |row: usize| candidates.features[row * RANK_FEATURES_LEN..][..RANK_FEATURES_LEN].to_vec();
         candidates.rows.iter().map(|candidate| (candidate.key, features(candidate.row))).collect()
     }
 }

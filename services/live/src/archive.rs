@@ -1,4 +1,5 @@
-//! The archive: topics into a folder that [`endcap_clickstream::Dataset`] reads as it is.
+//! The archive: topics into a folder or a bucket that [`endcap_clickstream::Dataset`] reads as it is (a bucket: once
+//! it is fetched).
 //!
 //! ```text
 //! events       ──► DIR/events/date=2026-11-24/hour=13/part-events-00003-FIRST-LAST.arrow
@@ -12,65 +13,85 @@
 //! each hour of event time that it touches, named after the whole roll. A file appears under its name when it
 //! is complete, and a roll begins where the one before ended, so the names say all there is to know:
 //! on start the newest roll is read again and the files that it lacks are written. So each record is
-//! in the archive exactly once, whenever the process was killed.
+//! in the archive exactly once, whenever the process was killed. (A bucket cannot be locked: `bucket` says how rolls
+//! are claimed there.)
 //!
 //! Late events are archived; repeats stay repeats (readers drop them by event id). What came without
 //! consent is not archived, nor is what is no event.
+//!
+//! A full disk, or a bucket that does not answer, ends nothing: the rolls that were not finished are read again when
+//! all is well.
 
 mod archived;
+mod bucket;
+mod duty;
+mod fetch;
 mod files;
 mod items;
+mod location;
 mod rebuild;
 mod roll;
+mod storage;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use endcap_clickstream::{ClickstreamError, DatasetInfo};
+use endcap_clickstream::ClickstreamError;
 use endcap_proto::{Event, v1};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub use archived::ArchivedEvents;
+pub use fetch::{Fetched, fetch};
+pub use location::{Location, LocationError, S3Config};
 pub use rebuild::{Rebuilt, rebuild};
 
-use crate::{
-    ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError, StoreError,
-    folder_lock::FolderLock,
-};
+use self::duty::{Counts, Duty, attempt};
+use crate::{ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError, StoreError};
 
-/// Held by the one process that writes an archive.
-const LOCK: &str = ".archive.lock";
+/// Says what a data set is, within the archive.
+const DATASET: &str = "dataset.json";
 
-/// How the archive is cut.
+/// How long it waits before it tries again, the first time and at most.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
+/// Where the archive lies and how it is cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArchiveConfig {
+    /// A folder, or `s3://bucket/prefix`. A service archives while it serves where this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Location>,
+    /// Where files for a bucket are written before they are put there; each process' own folder.
+    pub staging_path: PathBuf,
     /// A partition's roll ends after this many records …
     pub roll_records: u64,
     /// … or this long after it began, in milliseconds.
     pub roll_interval_ms: u64,
     /// As the consumer's: an event further ahead of its record's own time is not archived.
     pub ahead_at_most_ms: i64,
+    /// How to reach the bucket.
+    pub s3: S3Config,
 }
 
 /// What the archive needs.
 pub struct Options {
     /// Where it lies.
-    pub dir: PathBuf,
+    pub to: Location,
     /// The topic `events`.
     pub events: Box<dyn EventSource>,
     /// The topic `impressions`.
     pub impressions: Box<dyn EventSource>,
     /// The topic `items`.
     pub items: Box<dyn EventSource>,
-    /// How it is cut.
+    /// How it is cut, and how a bucket is reached.
     pub config: ArchiveConfig,
-    /// Stop once everything that was in the topics at the start is archived.
+    /// Stop once everything that was in the topics at the start is archived, or at the first error.
     pub until_end: bool,
 }
 
@@ -136,6 +157,33 @@ pub enum Error {
         /// Which folder.
         path: PathBuf,
     },
+    /// An object of a bucket cannot be read or written.
+    #[error("{object}: cannot {action}: {reason}")]
+    Bucket {
+        /// Its address.
+        object: String,
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// Another archive writes to the same bucket and was first; this one goes on behind it.
+    #[error(
+        "{address}: another archive has written topic {topic}, partition {partition} from offset {offset} on"
+    )]
+    Overtaken {
+        /// Of the archive.
+        address: String,
+        /// Which topic.
+        topic: String,
+        /// Which partition.
+        partition: i32,
+        /// Where the roll began.
+        offset: i64,
+    },
+    /// How to reach a bucket is not said, or wrongly.
+    #[error("{0}")]
+    Settings(String),
     /// A thread panicked: a bug.
     #[error("the archive panicked: {0}")]
     Panicked(String),
@@ -161,14 +209,14 @@ impl Options {
     /// When a property or secret cannot be used.
     pub fn from_kafka(
         kafka: &KafkaConfig,
-        dir: impl Into<PathBuf>,
+        to: impl Into<Location>,
         config: ArchiveConfig,
     ) -> Result<Self, ConfigError> {
         let source = |topic: &str| {
             KafkaSource::new(kafka, topic).map(|source| Box::new(source) as Box<dyn EventSource>)
         };
         Ok(Self {
-            dir: dir.into(),
+            to: to.into(),
             events: source(&kafka.topics.events)?,
             impressions: source(&kafka.topics.impressions)?,
             items: source(&kafka.topics.items)?,
@@ -187,66 +235,49 @@ impl Service {
         (Self { options, status: status.clone() }, Handle { status })
     }
 
-    /// Archives until `drain`; finishes the rolls it is at.
+    /// Archives until `drain`; finishes the rolls it is at. What may pass (a full disk, a bucket that does not answer)
+    /// is waited for, unless it is to stop at the end.
     ///
     /// # Errors
     /// When a topic cannot be read or a file cannot be written; nothing that was finished is lost.
     pub async fn run(self, drain: CancellationToken) -> Result<(), Error> {
-        let Self { options: Options { dir, events, impressions, items, config, until_end }, status } = self;
-        let _lock = prepare(&dir, events.topic())?;
-        // The first to fail stops the others.
-        let stop = drain.child_token();
-        let _ends = stop.clone().drop_guard();
-        let duty = |source| Duty {
+        let Self { options: Options { to, events, impressions, items, config, until_end }, status } = self;
+        let duty = |source, work| Duty {
             source,
-            stop: stop.clone(),
+            work,
+            stop: CancellationToken::new(),
             until_end,
             config: config.clone(),
+            counts: Counts::default(),
             status: status.clone(),
         };
-        let (events, impressions, items) = (duty(events), duty(impressions), duty(items));
-        let (event_dir, impression_dir, items_path) =
-            (dir.join("events"), dir.join("impressions"), dir.join("items.arrow"));
-        let tasks = [
-            tokio::task::spawn_blocking(move || roll::archive::<Event>(events, event_dir)),
-            tokio::task::spawn_blocking(move || roll::archive::<v1::Impression>(impressions, impression_dir)),
-            tokio::task::spawn_blocking(move || items::archive(items, &items_path)),
+        let mut duties = vec![
+            duty(events, roll::archive::<Event>),
+            duty(impressions, roll::archive::<v1::Impression>),
+            duty(items, items::archive),
         ];
-        let watched = tasks.map(|task| async {
-            let result = task.await.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())));
-            if result.is_err() {
-                stop.cancel();
-            }
-            result
-        });
-        futures::future::join_all(watched).await.into_iter().collect()
-    }
-}
-
-/// What archiving one topic is given.
-struct Duty {
-    source: Box<dyn EventSource>,
-    stop: CancellationToken,
-    until_end: bool,
-    config: ArchiveConfig,
-    status: Arc<Mutex<ArchiveStatus>>,
-}
-
-impl Duty {
-    fn update(&self, change: impl FnOnce(&mut TopicStatus)) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        change(status.entry(self.source.topic().clone()).or_default());
-    }
-
-    /// The topic's bounds, as soon as there are any.
-    fn reach(&mut self) -> Result<Option<Vec<crate::PartitionBounds>>, SourceError> {
-        let (status, topic) = (self.status.clone(), self.source.topic().clone());
-        let mut waiting = |error: &SourceError| {
+        let [first, most] = PAUSES;
+        let mut pause = first;
+        loop {
+            let begun = Instant::now();
+            let (after, result) = attempt(duties, &to, &config, &drain).await;
+            duties = after;
+            let error = match result {
+                Err(error) if error.may_pass() && !until_end && !drain.is_cancelled() => error,
+                result => return result,
+            };
             tracing::warn!("the archive waits: {error}");
-            let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
-            status.entry(topic.clone()).or_default().trouble = Some(error.to_string());
-        };
-        crate::source::reach(&mut *self.source, &self.stop, &mut waiting)
+            for duty in &duties {
+                duty.update(|status| status.trouble = Some(error.to_string()));
+            }
+            if begun.elapsed() > most {
+                pause = first;
+            }
+            tokio::select! {
+                () = drain.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => pause = (2 * pause).min(most),
+            }
+        }
     }
 }
 
@@ -261,25 +292,30 @@ impl Handle {
 
 impl Default for ArchiveConfig {
     fn default() -> Self {
-        Self { roll_records: 500_000, roll_interval_ms: 3_600_000, ahead_at_most_ms: 600_000 }
+        Self {
+            path: None,
+            staging_path: "archive-staging".into(),
+            roll_records: 500_000,
+            roll_interval_ms: 3_600_000,
+            ahead_at_most_ms: 600_000,
+            s3: S3Config::default(),
+        }
     }
 }
 
-/// Makes the folder, says what it is, and holds it for this process.
-fn prepare(dir: &Path, topic: &str) -> Result<FolderLock, Error> {
-    fs::create_dir_all(dir.join("events")).at(dir, "create")?;
-    let path = dir.join(LOCK);
-    let lock = FolderLock::take(dir, LOCK).at(&path, "lock")?;
-    let lock = lock.ok_or_else(|| Error::InUse { path: dir.to_owned() })?;
-    let path = dir.join("dataset.json");
-    if !path.exists() {
-        let info = DatasetInfo::new(format!("archive of topic {topic}"));
-        let json = serde_json::to_vec_pretty(&info).map_err(io::Error::other).at(&path, "write")?;
-        let temporary = dir.join(".dataset.json.tmp");
-        fs::write(&temporary, json).at(&temporary, "write")?;
-        fs::rename(&temporary, &path).at(&path, "rename")?;
+impl Error {
+    /// Whether it may go well later: a disk that is full or read-only, a bucket that does not answer, another archive
+    /// that was first.
+    fn may_pass(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self {
+            Self::Io { source, .. } | Self::Clickstream(ClickstreamError::Io { source, .. }) => {
+                matches!(source.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded)
+            }
+            Self::Bucket { .. } | Self::Overtaken { .. } => true,
+            _ => false,
+        }
     }
-    Ok(lock)
 }
 
 /// Says of an I/O error which file it is about and what was tried.

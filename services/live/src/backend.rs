@@ -64,6 +64,15 @@ pub trait StateBackend: Send {
     /// When the state can take no more.
     fn begin_flush(&mut self, before: Before) -> Result<bool, StoreError>;
 
+    /// Takes note of what became of the flush that is under way, if it is over, so that [`Self::trouble`] tells. Waits
+    /// for nothing.
+    ///
+    /// # Errors
+    /// When it has failed for good.
+    fn note_flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Waits for the flush that is under way, if one is.
     ///
     /// # Errors
@@ -131,6 +140,10 @@ impl StateBackend for StateWriter {
 
     fn begin_flush(&mut self, before: Before) -> Result<bool, StoreError> {
         StateWriter::begin_flush(self, before)
+    }
+
+    fn note_flush(&mut self) -> Result<(), StoreError> {
+        self.settle(false)
     }
 
     fn wait_for_flush(&mut self) -> Result<(), StoreError> {

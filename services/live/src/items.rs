@@ -153,6 +153,7 @@ impl Service {
         self.status.send_replace(self.feed.status());
         while !drain.is_cancelled() {
             self.feed.step(Duration::from_millis(100))?;
+            self.feed.take_on_new()?;
             let now = self.feed.status();
             self.status.send_if_modified(|status| {
                 let changed = *status != now;
@@ -198,6 +199,16 @@ impl Feed {
             progress: Progress::default(),
             status: ItemsStatus::default(),
         }
+    }
+
+    /// Partitions that the topic has gained are read too.
+    fn take_on_new(&mut self) -> Result<(), SourceError> {
+        let gained = self.source.gained()?;
+        if gained.is_empty() {
+            return Ok(());
+        }
+        gained.iter().for_each(|at| self.progress.gain(at));
+        self.source.assign(&self.progress.offsets())
     }
 
     fn begin(&mut self, bounds: &[PartitionBounds]) -> Result<(), SourceError> {

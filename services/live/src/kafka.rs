@@ -50,6 +50,8 @@ struct Heard {
     trouble: Option<String>,
     /// The newest end of each partition of the topic being read.
     ends: BTreeMap<i32, i64>,
+    /// How many partitions it has, by the client's own metadata.
+    partitions: usize,
     /// What the group has decided and nobody has taken note of yet.
     rebalances: VecDeque<Rebalance>,
 }
@@ -142,6 +144,7 @@ impl ClientContext for Listener {
         }
         if let Some(topic) = statistics.topics.get(&self.topic) {
             let known = topic.partitions.values().filter(|partition| partition.partition >= 0);
+            heard.partitions = known.clone().count();
             for partition in known.filter(|partition| partition.hi_offset >= 0) {
                 heard.ends.insert(partition.partition, partition.hi_offset);
             }

@@ -30,6 +30,8 @@ pub struct MemorySource {
     topic: Arc<str>,
     assigned: Vec<PartitionOffset>,
     paused: bool,
+    /// Partitions that the topic had when its bounds were asked for.
+    known: usize,
     /// The partition to begin with next, so that none starves.
     turn: usize,
 }
@@ -46,7 +48,8 @@ impl MemoryLog {
 
     /// Reads `topic`.
     pub fn source(&self, topic: &str) -> MemorySource {
-        MemorySource { log: self.clone(), topic: topic.into(), assigned: Vec::new(), paused: false, turn: 0 }
+        let (log, topic) = (self.clone(), topic.into());
+        MemorySource { log, topic, assigned: Vec::new(), paused: false, known: 0, turn: 0 }
     }
 
     /// Appends to the partition that the key hashes to.
@@ -67,6 +70,13 @@ impl MemoryLog {
         let offset = records.len() as i64 - 1;
         self.0.grew.notify_all();
         Ok(Place { topic, partition: partition as i32, offset })
+    }
+
+    /// Gives a topic so many partitions more. Keys move: what comes later goes by the new number.
+    pub fn add_partitions(&self, topic: &str, more: u16) {
+        if let Some(partitions) = self.topics().get_mut(topic) {
+            partitions.resize(partitions.len() + usize::from(more), Vec::new());
+        }
     }
 
     /// Everything in a topic, partition by partition.
@@ -134,7 +144,15 @@ impl EventSource for MemorySource {
             first: 0,
             end: records.len() as i64,
         };
-        Ok(partitions.iter().enumerate().map(bounds).collect())
+        let bounds: Vec<_> = partitions.iter().enumerate().map(bounds).collect();
+        drop(topics);
+        self.known = bounds.len();
+        Ok(bounds)
+    }
+
+    fn gained(&mut self) -> Result<Vec<PartitionBounds>, SourceError> {
+        let known = self.known;
+        Ok(self.bounds()?.split_off(known))
     }
 
     fn assign(&mut self, from: &[PartitionOffset]) -> Result<(), SourceError> {

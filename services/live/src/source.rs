@@ -32,6 +32,15 @@ pub trait EventSource: Send {
     /// When the broker cannot be asked, or has no such topic.
     fn bounds(&mut self) -> Result<Vec<PartitionBounds>, SourceError>;
 
+    /// Partitions that the topic has gained since its bounds were asked for, with what they hold; each is told once.
+    /// To be asked now and then: most answers cost nothing. None where a group deals partitions out.
+    ///
+    /// # Errors
+    /// When the client cannot go on.
+    fn gained(&mut self) -> Result<Vec<PartitionBounds>, SourceError> {
+        Ok(Vec::new())
+    }
+
     /// Reads on from these offsets; partitions that are not named are not read.
     ///
     /// # Errors
@@ -222,6 +231,11 @@ impl Progress {
             goal: bounds.iter().map(|bounds| (bounds.partition, bounds.end)).collect(),
             caught_up: false,
         }
+    }
+
+    /// A partition is new.
+    pub(crate) fn gain(&mut self, at: &PartitionBounds) {
+        self.next.insert(at.partition, at.first);
     }
 
     /// The record at an offset was dealt with.

@@ -439,7 +439,18 @@ fn fault_5_consumers_of_a_broker_dealt_group_come_and_go() {
     come_and_go("come-and-go-consumer", brokers, Group::Consumer, server.place().0, sizes);
 }
 
-/// Of three brokers each is killed in turn while events stream: what was acknowledged is there, once.
+/// Fault 13: who writes the state is killed, also inside a snapshot.
+#[test]
+fn fault_13_the_state_is_whole_whenever_its_writer_is_killed() {
+    report("kill-9-snapshot", suite::snapshot::kill_writers(size(20, 300)));
+}
+
+#[test]
+fn a_writer_of_its_own() {
+    suite::snapshot::child();
+}
+
+/// Fault 4: the broker is away for more than a minute.
 #[test]
 fn fault_4_no_impression_is_lost_in_70_seconds() {
     // The short form is a test of tests/mock.rs, where the broker is as long away as the test takes.
@@ -489,6 +500,7 @@ fn fault_7_a_state_that_cannot_follow_bounds_memory() {
     report("backpressure", serde_json::json!({ "fault": 7, "events": count, "state_hash_equal": true }));
 }
 
+/// Of three brokers each is killed in turn while events stream: what was acknowledged is there, once.
 #[test]
 fn brokers_of_three_die_in_turn() {
     if !is_long() {

@@ -14,7 +14,12 @@ use std::{
 };
 
 use endcap_live::{
-    CreateTopics, GroupProtocol, KafkaConfig, KafkaSink, KafkaSource, Topics, kafka::create_topics,
+    CreateTopics, EventSource, GroupProtocol, KafkaConfig, KafkaSink, KafkaSource, Topics,
+    kafka::create_topics,
+};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewPartitions},
+    client::DefaultClientContext,
 };
 
 /// A broker, for as long as this is held.
@@ -83,6 +88,15 @@ fn there_is(tool: &str) -> bool {
     Command::new(tool).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
+/// The topic of events has `partitions` from now on.
+async fn more_partitions(config: &KafkaConfig, partitions: usize) {
+    let admin: AdminClient<DefaultClientContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
+    let more = NewPartitions::new(&config.topics.events, partitions);
+    let made = admin.create_partitions([&more], &AdminOptions::new()).await.unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_live_path_against_a_real_kafka() {
     let Some(broker) = tokio::task::spawn_blocking(Broker::start).await.unwrap() else { return };
@@ -123,6 +137,14 @@ async fn the_live_path_against_a_real_kafka() {
         create_topics(&config).await.unwrap();
         suite::group::members_come_and_go(&config, protocol, 6_000, 2).await;
     }
+
+    let mut config = broker.config("growing");
+    config.properties.0.insert("topic.metadata.refresh.interval.ms".into(), "500".into());
+    create_topics(&config).await.unwrap();
+    let source = |topic: &str| Box::new(KafkaSource::new(&config, topic).unwrap()) as Box<dyn EventSource>;
+    let grow = async || more_partitions(&config, 8).await;
+    let sink = Arc::new(KafkaSink::patient(&config).unwrap());
+    suite::partitions::what_a_topic_gains_is_read(&config.topics, sink, source, grow).await;
 
     if let Some(doors) = &broker.secure {
         let config = broker.config("secure");

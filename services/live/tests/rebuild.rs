@@ -14,7 +14,7 @@ use world::{apply, events, item, message};
 
 async fn archived(log: &MemoryLog, dir: &std::path::Path) {
     let options = archive::Options {
-        dir: dir.to_owned(),
+        to: dir.to_owned().into(),
         events: Box::new(log.source("events")),
         impressions: Box::new(log.source("impressions")),
         items: Box::new(log.source("items")),

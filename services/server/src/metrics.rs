@@ -298,6 +298,12 @@ impl Collector for Stream {
             "Times that a consumer group dealt the partitions out anew.",
             report.rebalances,
         )?;
+        let help = "Records in finished files of the archive.";
+        let kind = prometheus_client::metrics::MetricType::Counter;
+        let mut archived = encoder.encode_descriptor("archive_records", help, None, kind)?;
+        for (topic, count) in &report.archived {
+            ConstCounter::new(*count).encode(archived.encode_family(&[("topic", topic.as_str())])?)?;
+        }
         let help = "Records of a partition that are not applied yet; absent where the broker has not said.";
         let kind = prometheus_client::metrics::MetricType::Gauge;
         let mut lag = encoder.encode_descriptor("consumer_lag", help, None, kind)?;

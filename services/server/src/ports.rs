@@ -62,6 +62,8 @@ pub struct StreamReport {
     pub pauses: u64,
     /// Times that a consumer group dealt the partitions out anew.
     pub rebalances: u64,
+    /// Records in finished files of the archive, by topic; empty where the service does not archive.
+    pub archived: Vec<(String, u64)>,
     /// Each partition.
     pub lag: Vec<v1::PartitionLag>,
     /// Why the stream is less than it could be; empty when whole.

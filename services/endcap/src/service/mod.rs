@@ -4,7 +4,7 @@
 //! bundle ─► Recommender ◄── StateStore ◄── consumer ◄── topic events
 //!            ▲    │ └──────► impressions ─────────────► topic impressions
 //!            │    ▼
-//!  topic items    server ◄── storefronts
+//!  topic items    server ◄── storefronts          topics ─► archive, where it is configured
 //! ```
 //!
 //! Start: the active bundle is loaded and verified, the state opened, the topic `items` read to its end; then
@@ -20,7 +20,7 @@ use anyhow::Context;
 use endcap_bundle::BundleStore;
 use endcap_live::{
     DeadLetters, EventProducer, EventSink, ItemProducer, KafkaConfig, KafkaSink, KafkaSource,
-    PartitionOffset, consumer, impressions, items, kafka::create_topics,
+    PartitionOffset, archive, consumer, impressions, items, kafka::create_topics,
 };
 use endcap_recommend::{Recommender, SystemClock};
 use endcap_server as server;
@@ -118,6 +118,14 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         sink: Arc::new(Catalogue(Arc::clone(&recommender))),
         dead_letters: dead_letters.clone(),
     });
+    let archiving = match &config.archive.path {
+        Some(to) => {
+            let options = archive::Options::from_kafka(&config.kafka, to.clone(), config.archive.clone())?;
+            Some(archive::Service::new(options))
+        }
+        None => None,
+    };
+    let (archiving, archive) = archiving.unzip();
     let bundles = Arc::new(Bundles::new(store, Arc::clone(&recommender), config.kafka.clone(), dead_letters));
 
     let sending = Task::spawn("impressions", |drain| async move { Ok(sending.run(drain).await?) });
@@ -128,6 +136,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             (Arc::clone(&bundles), Duration::from_millis(config.bundles.watch_interval_ms.max(10)));
         Task::spawn("bundles", move |drain| bundles.watch(every, drain))
     };
+
+    let archiving =
+        archiving.map(|service| Task::spawn("archive", |drain| async move { Ok(service.run(drain).await?) }));
 
     if !matches!(timeout_at(catch_up_by, feed.caught_up()).await, Ok(true)) {
         tracing::warn!(
@@ -141,14 +152,22 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         events: Some(Arc::new(Events(EventProducer::new(Arc::clone(&prompt), topics.events.as_str())))),
         items: Some(Arc::new(Items(ItemProducer::new(prompt, topics.items.as_str())))),
         bundles: Some(Arc::new(Admin(bundles))),
-        stream: Some(Arc::new(Stream { consumer, feed, impressions, state, topics: topics.clone() })),
+        stream: Some(Arc::new(Stream {
+            consumer,
+            feed,
+            impressions,
+            archive,
+            state,
+            topics: topics.clone(),
+        })),
         clock: Arc::new(SystemClock),
     }
     .bind()
     .await?;
     let address = handle.address();
     let server = Task::spawn("server", |drain| async move { Ok(service.run(drain).await?) });
-    Ok(Running { address, server, tasks: vec![watching, feeding, consuming, sending] })
+    let tasks = [watching, feeding, consuming, sending].into_iter().chain(archiving).collect();
+    Ok(Running { address, server, tasks })
 }
 
 /// How to reach Kafka for a request that waits: given up soon enough to tell the request why.

@@ -1,9 +1,10 @@
 //! The seams of server and live, filled with each other.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use endcap_live::{
-    CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, Topics, consumer, items,
+    CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, Topics, archive,
+    consumer, items,
 };
 use endcap_proto::{Event, Item, ItemId, v1};
 use endcap_recommend::{ItemChange, Position, Recommender};
@@ -26,6 +27,8 @@ pub struct Stream {
     pub consumer: consumer::Handle,
     pub feed: items::Handle,
     pub impressions: ImpressionProducer,
+    /// Where the service archives.
+    pub archive: Option<archive::Handle>,
     pub state: State,
     pub topics: Topics,
 }
@@ -79,6 +82,11 @@ impl StreamStatus for Stream {
         degraded.extend(feed.trouble.map(|trouble| about(&self.topics.items, trouble)));
         degraded.extend(impressions.trouble.map(|trouble| about(&self.topics.impressions, trouble)));
         degraded.extend(self.state.trouble());
+        let archive = self.archive.as_ref().map(archive::Handle::status).unwrap_or_default();
+        let rolls = archive.iter().filter(|(topic, _)| ***topic != *self.topics.items);
+        let archived = rolls.map(|(topic, status)| (topic.to_string(), status.archived)).collect();
+        let waits: BTreeSet<String> = archive.into_values().filter_map(|topic| topic.trouble).collect();
+        degraded.extend(waits.into_iter().map(|why| format!("the archive waits: {why}")));
         let lost: u64 = impressions.dropped.values().sum();
         if lost > 0 {
             degraded.push(format!("topic {}: {lost} impressions lost", self.topics.impressions));
@@ -101,6 +109,7 @@ impl StreamStatus for Stream {
             spill_bytes: impressions.spill_bytes,
             pauses: status.pauses,
             rebalances: status.rebalances,
+            archived,
             lag: lag.collect(),
             degraded,
         }

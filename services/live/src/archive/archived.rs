@@ -150,7 +150,9 @@ impl Partition {
             }
             let rows = &mut open.hours[rows];
             // What two rolls have in common comes once.
-            if let Some(event) = rows.head().filter(|event| event.log_position().is_none() || offset >= self.next) {
+            if let Some(event) =
+                rows.head().filter(|event| event.log_position().is_none() || offset >= self.next)
+            {
                 each(PartitionOffset { partition, offset }, event)?;
             }
             rows.pass()?;
@@ -167,9 +169,10 @@ impl Partition {
 impl OpenRoll {
     /// The file whose next row comes first, and that row's offset; none when all is read.
     fn first(&self) -> Option<(usize, Option<i64>)> {
-        let heads = self.hours.iter().enumerate().filter_map(|(i, rows)| {
-            rows.head().map(|event| (event.log_position().map(|at| at.offset), i))
-        });
+        let heads =
+            self.hours.iter().enumerate().filter_map(|(i, rows)| {
+                rows.head().map(|event| (event.log_position().map(|at| at.offset), i))
+            });
         // Rows without an offset come before those with one, in the order of their hours.
         heads.min().map(|(offset, rows)| (rows, offset))
     }

@@ -7,11 +7,13 @@ use std::{
 };
 
 use endcap_proto::EventTime;
+use serde::{Deserialize, Serialize};
 
 use super::{At as _, Error};
 
 /// A roll: the offsets `first` to `last` of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Roll {
     pub(super) last: i64,
     pub(super) first: i64,
@@ -35,12 +37,10 @@ pub(super) fn name(topic: &str, partition: i32, roll: Roll) -> String {
     format!("part-{topic}-{partition:05}-{:020}-{:020}.arrow", roll.first, roll.last)
 }
 
-/// The name of a file that is being written.
-pub(super) fn unfinished_name(topic: &str, partition: i32) -> String {
-    format!("{UNFINISHED}{topic}-{partition:05}.arrow")
+/// The name of a file that is being written: one for each hour that a partition's roll touches.
+pub(super) fn staged_name(topic: &str, partition: i32, hour: &str) -> String {
+    format!("{topic}-{partition:05}-{}.arrow", hour.replace('/', ","))
 }
-
-const UNFINISHED: &str = ".unfinished-";
 
 fn parse(topic: &str, name: &str) -> Option<(i32, Roll)> {
     let numbers =
@@ -52,31 +52,13 @@ fn parse(topic: &str, name: &str) -> Option<(i32, Roll)> {
     (numbers.next().is_none() && first <= last).then_some((partition, Roll { last, first }))
 }
 
-/// The newest roll of each partition of a topic. Takes away what a killed process left unfinished.
+/// The newest roll of each partition of a topic, and the hours that it has files for.
 pub(super) fn newest_rolls(dir: &Path, topic: &str) -> Result<BTreeMap<i32, NewestRoll>, Error> {
-    let mut newest = BTreeMap::<i32, NewestRoll>::new();
-    for date in folders(dir, "date=")? {
-        for hour in folders(&date, "hour=")? {
-            for entry in fs::read_dir(&hour).at(&hour, "list")? {
-                let path = entry.at(&hour, "list")?.path();
-                let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-                if name.contains(UNFINISHED) {
-                    fs::remove_file(&path).at(&path, "remove")?;
-                } else if let Some((partition, roll)) = parse(topic, name) {
-                    let at = newest
-                        .entry(partition)
-                        .or_insert_with(|| NewestRoll { roll, hours: BTreeSet::new() });
-                    if at.roll < roll {
-                        *at = NewestRoll { roll, hours: BTreeSet::new() };
-                    }
-                    if at.roll == roll {
-                        at.hours.insert(format!("{}/{}", file_name(&date), file_name(&hour)));
-                    }
-                }
-            }
-        }
-    }
-    Ok(newest)
+    let newest = |(partition, mut rolls): (i32, BTreeMap<Roll, Vec<PathBuf>>)| {
+        let (roll, files) = rolls.pop_last()?;
+        Some((partition, NewestRoll { roll, hours: files.iter().map(|path| hour_folder(path)).collect() }))
+    };
+    Ok(rolls(dir, topic)?.into_iter().filter_map(newest).collect())
 }
 
 /// Every roll of each partition of a topic in order, with its files by hour.
@@ -112,6 +94,13 @@ fn folders(dir: &Path, prefix: &str) -> Result<Vec<PathBuf>, Error> {
         }
     }
     Ok(folders)
+}
+
+/// The folder of the hour that a file is of: `date=2026-11-24/hour=13`.
+fn hour_folder(path: &Path) -> String {
+    let mut parents = path.ancestors().skip(1).map(file_name);
+    let (hour, date) = (parents.next().unwrap_or_default(), parents.next().unwrap_or_default());
+    format!("{date}/{hour}")
 }
 
 fn file_name(path: &Path) -> String {

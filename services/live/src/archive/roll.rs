@@ -1,10 +1,8 @@
 //! Events and impressions into rolls of files.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -12,8 +10,10 @@ use endcap_clickstream::{ClickstreamError, EventWriter, ImpressionWriter, LogPos
 use endcap_proto::{Event, EventTime, v1};
 
 use super::{
-    At as _, Duty, Error,
+    Error,
+    duty::{Counts, Duty},
     files::{self, NewestRoll, Roll},
+    storage::Storage,
 };
 use crate::{
     PartitionBounds, PartitionOffset, Record, Reject, Stage, decode::decode_event_on_time, decode_impression,
@@ -29,6 +29,8 @@ const WAIT: Duration = Duration::from_millis(100);
 
 /// A kind of row.
 pub(super) trait Row: Sized {
+    /// The folder of its files within the archive.
+    const FOLDER: &str;
     type Writer;
     fn decode(record: &Record<'_>, ahead_at_most_ms: i64) -> Result<Self, Reject>;
     fn consent(&self) -> bool;
@@ -42,6 +44,8 @@ pub(super) trait Row: Sized {
 /// The roll that a partition is at.
 struct Open<R: Row> {
     partition: i32,
+    /// Where the roll before it ended; 0 where there is none.
+    from: i64,
     first: Option<i64>,
     next: i64,
     began: Instant,
@@ -52,62 +56,61 @@ struct Open<R: Row> {
 }
 
 /// Archives one topic.
-pub(super) fn archive<R: Row>(mut duty: Duty, dir: PathBuf) -> Result<(), Error> {
+pub(super) fn archive<R: Row>(duty: &mut Duty, storage: &Storage) -> Result<(), Error> {
     let topic = duty.source.topic().clone();
     let Some(bounds) = duty.reach()? else { return Ok(()) };
-    let mut newest = files::newest_rolls(&dir, &topic)?;
     let mut open = BTreeMap::<i32, Open<R>>::new();
-    let mut from = Vec::new();
-    for &PartitionBounds { partition, first, .. } in &bounds {
-        let roll = Open::resume(partition, first, newest.remove(&partition));
-        from.push(PartitionOffset { partition, offset: roll.next });
-        open.insert(partition, roll);
-    }
-    duty.source.assign(&from)?;
+    let from = take_on(&mut open, &bounds, duty, storage)?;
     let mut progress = Progress::begin(&from, &bounds);
-    let mut counts = Counts::default();
+    let (config, mut counts) = (duty.config.clone(), duty.counts);
     loop {
         let mut failed = None;
-        let config = duty.config.clone();
         duty.source.poll(BATCH, WAIT, &mut |record| {
             let Some(roll) = open.get_mut(&record.partition).filter(|_| failed.is_none()) else { return };
-            failed = roll.take(&record, &topic, &dir, &config, &mut counts).err();
+            failed = roll.take(&record, &topic, storage, &config, &mut counts).err();
             progress.passed(record.partition, record.offset);
         })?;
         if let Some(error) = failed {
+            duty.counts = counts;
             return Err(error);
+        }
+        let gained = duty.source.gained()?;
+        if !gained.is_empty() {
+            gained.iter().for_each(|at| progress.gain(at));
+            take_on(&mut open, &gained, duty, storage)?;
         }
         progress.look(&*duty.source);
         let stop = duty.stop.is_cancelled() || duty.until_end && progress.caught_up();
         for roll in open.values_mut() {
             let old = roll.began.elapsed() >= Duration::from_millis(config.roll_interval_ms);
             if stop && duty.until_end && progress.caught_up() || roll.again.is_none() && (stop || old) {
-                roll.close(&topic, &dir, &mut counts)?;
+                let closed = roll.close(&topic, storage, &mut counts);
+                closed.inspect_err(|_| duty.counts = counts)?;
             }
         }
-        let trouble = duty.source.trouble();
-        duty.update(|status| {
-            let Counts { archived, without_consent, rejected, files } = counts;
-            status.archived = archived;
-            status.without_consent = without_consent;
-            status.rejected = rejected;
-            status.files = files;
-            status.offsets = progress.offsets();
-            status.caught_up = progress.caught_up();
-            status.trouble = trouble;
-        });
+        duty.tell(counts, &progress);
         if stop {
             return Ok(());
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    archived: u64,
-    without_consent: u64,
-    rejected: u64,
-    files: u64,
+/// Reads these partitions, too, each from where its archive ends; where all of them are read on.
+fn take_on<R: Row>(
+    open: &mut BTreeMap<i32, Open<R>>,
+    bounds: &[PartitionBounds],
+    duty: &mut Duty,
+    storage: &Storage,
+) -> Result<Vec<PartitionOffset>, Error> {
+    let partitions: Vec<i32> = bounds.iter().map(|at| at.partition).collect();
+    let mut newest = storage.newest_rolls(R::FOLDER, duty.source.topic(), &partitions)?;
+    for &PartitionBounds { partition, first, .. } in bounds {
+        open.insert(partition, Open::resume(partition, first, newest.remove(&partition)));
+    }
+    let from = open.values().map(|roll| PartitionOffset { partition: roll.partition, offset: roll.next });
+    let from: Vec<_> = from.collect();
+    duty.source.assign(&from)?;
+    Ok(from)
 }
 
 // === impl Open ===
@@ -117,6 +120,7 @@ impl<R: Row> Open<R> {
     fn resume(partition: i32, begin: i64, newest: Option<NewestRoll>) -> Self {
         let fresh = Self {
             partition,
+            from: newest.as_ref().map_or(0, |newest| newest.roll.last + 1),
             first: None,
             next: begin,
             began: Instant::now(),
@@ -143,14 +147,14 @@ impl<R: Row> Open<R> {
     fn take(
         &mut self,
         record: &Record<'_>,
-        topic: &Arc<str>,
-        dir: &Path,
+        topic: &str,
+        storage: &Storage,
         config: &super::ArchiveConfig,
         counts: &mut Counts,
     ) -> Result<(), Error> {
         let last = self.again.as_ref().map(|(last, _)| *last);
         if last.is_some_and(|last| record.offset > last) {
-            self.close(topic, dir, counts)?;
+            self.close(topic, storage, counts)?;
         }
         if self.first.is_none() {
             self.first = Some(record.offset);
@@ -161,7 +165,7 @@ impl<R: Row> Open<R> {
         let row = R::decode(record, config.ahead_at_most_ms).and_then(|row| Ok((row.time()?, row)));
         match row {
             Ok((_, row)) if !row.consent() => counts.without_consent += 1,
-            Ok((time, row)) => self.write(time, record.offset, &row, topic, dir, counts)?,
+            Ok((time, row)) => self.write(time, record.offset, &row, topic, storage, counts)?,
             Err(reject) => {
                 tracing::debug!(
                     "topic {topic}, partition {}, offset {}: {reject}",
@@ -173,7 +177,7 @@ impl<R: Row> Open<R> {
         }
         let whole = last == Some(record.offset);
         let large = last.is_none() && (self.records >= config.roll_records || self.hours.len() >= HOURS_MAX);
-        if whole || large { self.close(topic, dir, counts) } else { Ok(()) }
+        if whole || large { self.close(topic, storage, counts) } else { Ok(()) }
     }
 
     fn write(
@@ -182,7 +186,7 @@ impl<R: Row> Open<R> {
         offset: i64,
         row: &R,
         topic: &str,
-        dir: &Path,
+        storage: &Storage,
         counts: &mut Counts,
     ) -> Result<(), Error> {
         let hour = files::hour_of(time);
@@ -190,11 +194,10 @@ impl<R: Row> Open<R> {
             return Ok(());
         }
         let writer = match self.hours.entry(hour) {
-            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => {
-                let folder = dir.join(place.key());
-                fs::create_dir_all(&folder).at(&folder, "create")?;
-                place.insert(R::create(&folder.join(files::unfinished_name(topic, self.partition)))?)
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let staged = files::staged_name(topic, self.partition, place.key());
+                place.insert(R::create(&storage.staged(&staged))?)
             }
         };
         match row.write(LogPosition { partition: self.partition, offset }, writer) {
@@ -208,22 +211,29 @@ impl<R: Row> Open<R> {
     }
 
     /// Gives the roll's files their names and begins the next roll.
-    fn close(&mut self, topic: &str, dir: &Path, counts: &mut Counts) -> Result<(), Error> {
-        let again = self.again.take();
-        let last = again.map_or(self.next - 1, |(last, _)| last);
-        let hours = std::mem::take(&mut self.hours);
-        self.records = 0;
-        self.began = Instant::now();
-        let Some(first) = self.first.take() else { return Ok(()) };
-        for (hour, writer) in hours {
-            let folder = dir.join(hour);
-            let path = folder.join(files::name(topic, self.partition, Roll { first, last }));
-            let unfinished = folder.join(files::unfinished_name(topic, self.partition));
+    fn close(&mut self, topic: &str, storage: &Storage, counts: &mut Counts) -> Result<(), Error> {
+        let Some(first) = self.first else { return Ok(()) };
+        let roll = match &self.again {
+            Some((last, _)) => Roll { first, last: *last },
+            None => {
+                let roll = Roll { first, last: self.next - 1 };
+                storage.claim(topic, self.partition, self.from, roll, self.hours.keys().cloned())?;
+                roll
+            }
+        };
+        for (hour, writer) in std::mem::take(&mut self.hours) {
+            let staged = storage.staged(&files::staged_name(topic, self.partition, &hour));
             let rows = R::finish(writer)?;
-            fs::rename(&unfinished, &path).at(&path, "rename")?;
+            let name = files::name(topic, self.partition, roll);
+            storage.publish(&staged, &format!("{}/{hour}/{name}", R::FOLDER))?;
             counts.archived += rows;
             counts.files += 1;
         }
+        self.from = roll.last + 1;
+        self.first = None;
+        self.again = None;
+        self.records = 0;
+        self.began = Instant::now();
         Ok(())
     }
 }
@@ -231,6 +241,7 @@ impl<R: Row> Open<R> {
 // === impl Row ===
 
 impl Row for Event {
+    const FOLDER: &str = "events";
     type Writer = EventWriter;
 
     fn decode(record: &Record<'_>, ahead_at_most_ms: i64) -> Result<Self, Reject> {
@@ -259,6 +270,7 @@ impl Row for Event {
 }
 
 impl Row for v1::Impression {
+    const FOLDER: &str = "impressions";
     type Writer = ImpressionWriter;
 
     fn decode(record: &Record<'_>, _: i64) -> Result<Self, Reject> {

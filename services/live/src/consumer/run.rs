@@ -42,6 +42,8 @@ pub(super) struct Run {
     topic: Arc<str>,
     /// Where each partition ended when it was begun with.
     goal: BTreeMap<i32, i64>,
+    /// Where each partition was begun.
+    begun: BTreeMap<i32, i64>,
     /// Partitions have been dealt out, by hand or by the group.
     dealt: bool,
     paused: bool,
@@ -70,6 +72,7 @@ impl Run {
             drain,
             topic,
             goal: BTreeMap::new(),
+            begun: BTreeMap::new(),
             dealt: false,
             paused: false,
             flushed: now,
@@ -86,7 +89,7 @@ impl Run {
             let from = self.begin(&all, &bounds)?;
             self.options.source.assign(&from)?;
         }
-        self.look();
+        self.look()?;
         self.publish()?;
         while !self.drain.is_cancelled() {
             let taken = self.take_batch()?;
@@ -98,7 +101,8 @@ impl Run {
             }
             if self.looked.elapsed() >= LOOK {
                 self.looked = Instant::now();
-                self.look();
+                self.look()?;
+                self.take_on_new()?;
             }
             self.flush_when_due()?;
             self.pause_or_go_on()?;
@@ -160,10 +164,31 @@ impl Run {
                 _ => {}
             }
             self.goal.insert(partition, end);
-            from.push(PartitionOffset { partition, offset: next.unwrap_or(first).max(first) });
+            let offset = next.unwrap_or(first).max(first);
+            self.begun.insert(partition, offset);
+            from.push(PartitionOffset { partition, offset });
         }
         self.dealt = true;
         Ok(from)
+    }
+
+    /// Partitions that the topic has gained are read too.
+    fn take_on_new(&mut self) -> Result<(), Error> {
+        let gained = self.options.source.gained()?;
+        if gained.is_empty() {
+            return Ok(());
+        }
+        let new: Vec<i32> = gained.iter().map(|at| at.partition).collect();
+        tracing::info!("topic {}: {} partitions more: {new:?}", self.topic, new.len());
+        self.begin(&new, &gained)?;
+        self.publish()?;
+        let applied = self.options.writer.progress().applied();
+        let next = |partition| applied.iter().find(|at| at.partition == partition).map(|at| at.offset);
+        let from = self.begun.iter().map(|(&partition, &begun)| {
+            let offset = next(partition).unwrap_or(begun).max(begun);
+            PartitionOffset { partition, offset }
+        });
+        Ok(self.options.source.assign(&from.collect::<Vec<_>>())?)
     }
 
     fn answer(&mut self, rebalance: Rebalance) -> Result<(), Error> {
@@ -194,6 +219,7 @@ impl Run {
     fn leave(&mut self, partitions: &[i32], how: Release) -> Result<(), Error> {
         self.options.writer.release(partitions, how)?;
         self.goal.retain(|partition, _| !partitions.contains(partition));
+        self.begun.retain(|partition, _| !partitions.contains(partition));
         Ok(self.options.source.give_up(partitions)?)
     }
 
@@ -231,7 +257,9 @@ impl Run {
         Ok(())
     }
 
-    fn look(&mut self) {
+    fn look(&mut self) -> Result<(), StoreError> {
+        // A flush may have failed after the last event came: that is said although nothing more comes.
+        self.options.writer.note_flush()?;
         let letters = &self.options.dead_letters;
         letters.resend();
         let mut slow = self.shared.slow();
@@ -242,6 +270,7 @@ impl Run {
             .trouble()
             .or_else(|| self.options.source.trouble())
             .or_else(|| letters.trouble());
+        Ok(())
     }
 
     fn flush_when_due(&mut self) -> Result<(), Error> {

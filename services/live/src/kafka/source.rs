@@ -10,7 +10,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use endcap_proto::EventTime;
@@ -30,6 +30,8 @@ use crate::{
 
 /// How long one question about metadata or offsets may take.
 const ASK: Duration = Duration::from_secs(5);
+/// How often the client looks whether the topic has more partitions, in milliseconds.
+const REFRESH_MS: &str = "30000";
 /// Keys and values handed out by one poll, in bytes, before it ends: what a batch may occupy further on.
 const POLL_BYTES: usize = 8 << 20;
 
@@ -40,6 +42,9 @@ pub struct KafkaSource {
     consumer: BaseConsumer<Listener>,
     connection: Arc<Connection>,
     partitions: Vec<Assigned>,
+    /// How many partitions the topic had when it was asked, and when it is asked again at the earliest.
+    known: usize,
+    ask_again: Instant,
     grouped: bool,
     /// A decision of the group that was told and not answered.
     owed: Option<Rebalance>,
@@ -104,6 +109,9 @@ impl KafkaSource {
         if !config.properties.0.contains_key("queued.max.messages.kbytes") {
             client.set("queued.max.messages.kbytes", "16384");
         }
+        if !config.properties.0.contains_key("topic.metadata.refresh.interval.ms") {
+            client.set("topic.metadata.refresh.interval.ms", REFRESH_MS);
+        }
         let consumer = client.create_with_context(listener).map_err(|error| ConfigError::Field {
             field: "properties".to_owned(),
             rule: error.to_string(),
@@ -114,6 +122,8 @@ impl KafkaSource {
             consumer,
             connection,
             partitions: Vec::new(),
+            known: 0,
+            ask_again: Instant::now(),
             grouped: membership.is_some(),
             owed: None,
             paused: false,
@@ -190,11 +200,29 @@ impl EventSource for KafkaSource {
             bounds.push(PartitionBounds { partition, first, end });
         }
         bounds.sort_unstable_by_key(|bounds| bounds.partition);
+        self.known = bounds.len();
         let mut heard = self.connection.heard();
         heard.ends = bounds.iter().map(|bounds| (bounds.partition, bounds.end)).collect();
         heard.trouble = None;
         drop(heard);
         Ok(bounds)
+    }
+
+    fn gained(&mut self) -> Result<Vec<PartitionBounds>, SourceError> {
+        let there = self.connection.heard().partitions;
+        if self.grouped || there <= self.known || Instant::now() < self.ask_again {
+            return Ok(Vec::new());
+        }
+        let known = self.known;
+        match self.bounds() {
+            // Partitions are numbered from 0, and are never taken away.
+            Ok(bounds) => Ok(bounds.into_iter().filter(|at| at.partition as usize >= known).collect()),
+            Err(error) if error.is_transient() => {
+                self.ask_again = Instant::now() + ASK;
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn assign(&mut self, from: &[PartitionOffset]) -> Result<(), SourceError> {

@@ -297,7 +297,8 @@ impl StateWriter {
         Ok(())
     }
 
-    fn settle(&mut self, wait: bool) -> Result<(), StoreError> {
+    /// Takes note of what became of the flush that is under way, if it is over, or when it is.
+    pub(crate) fn settle(&mut self, wait: bool) -> Result<(), StoreError> {
         let shared = &self.store.0;
         match self.flusher.flushed(wait) {
             Ok(None) => {}

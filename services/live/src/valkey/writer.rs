@@ -326,6 +326,10 @@ impl StateBackend for ValkeyWriter {
         Ok(true)
     }
 
+    fn note_flush(&mut self) -> Result<(), StoreError> {
+        self.settle(false)
+    }
+
     fn wait_for_flush(&mut self) -> Result<(), StoreError> {
         self.settle(true)
     }

@@ -5,8 +5,10 @@ pub(crate) mod backpressure;
 pub(crate) mod group;
 pub(crate) mod kill;
 pub(crate) mod outage;
+pub(crate) mod partitions;
 pub(crate) mod poison;
 pub(crate) mod security;
+pub(crate) mod snapshot;
 pub(crate) mod whole_loop;
 
 use std::{

@@ -191,8 +191,10 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
 /// Archives to the end of the topics, and counts the events in it.
 async fn archive_events(config: &KafkaConfig, dir: &Path, roll_records: u64) -> usize {
     let cut = ArchiveConfig { roll_records, ..ArchiveConfig::default() };
-    let options =
-        archive::Options { until_end: true, ..archive::Options::from_kafka(config, dir, cut).unwrap() };
+    let options = archive::Options {
+        until_end: true,
+        ..archive::Options::from_kafka(config, dir.to_owned(), cut).unwrap()
+    };
     let status = archive::run(options, CancellationToken::new()).await.unwrap();
     assert!(status.values().all(|topic| topic.caught_up), "{status:?}");
     let mut ids = BTreeSet::new();
