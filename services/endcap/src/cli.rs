@@ -581,7 +581,9 @@ pub struct DoctorArgs {
 fn folder(text: &str) -> Result<PathBuf, String> {
     match text.parse() {
         Ok(Location::Folder(path)) => Ok(path),
-        Ok(Location::Bucket { .. }) => Err(format!("is no folder; `endcap archive fetch {text} DIR` makes one of it")),
+        Ok(Location::Bucket { .. }) => {
+            Err(format!("is no folder; `endcap archive fetch {text} DIR` makes one of it"))
+        }
         Err(error) => Err(error.to_string()),
     }
 }
