@@ -77,6 +77,7 @@ pub(crate) struct Query {
     pub(crate) words: Vec<i32>,
     pub(crate) scale: f32,
     /// −128 Σ codes: takes back what [`OFFSET`] adds to a dot product.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "others multiply signed bytes"))]
     pub(crate) correction: i32,
     pub(crate) norm: f32,
     /// Norm of what quantisation took.
