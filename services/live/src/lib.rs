@@ -8,6 +8,7 @@
 //! recommend ──► ImpressionProducer ──EventSink──► topic impressions
 //! EventService.Write ──► EventProducer ──EventSink──► topic events
 //! topics events, impressions, items ──► archive ──► date=/hour= files that `endcap-clickstream` reads
+//! topic erasures ──► Erasures ──► consumer and archive: who is forgotten, up to when
 //! ```
 //!
 //! **Invariant.** State and the offsets it came from are written in one batch, so a crash at any
@@ -22,6 +23,7 @@
 
 pub mod archive;
 pub mod consumer;
+pub mod erasures;
 pub mod impressions;
 pub mod items;
 pub mod kafka;

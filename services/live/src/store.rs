@@ -24,6 +24,7 @@ mod backup;
 pub(crate) mod codec;
 mod core;
 mod entry;
+mod erase;
 mod files;
 mod journal;
 mod operation;
@@ -98,6 +99,8 @@ struct Shared {
     durable: Arc<AtomicU64>,
     /// Bytes of the last snapshot.
     snapshot_bytes: AtomicU64,
+    /// Its number.
+    snapshot_number: AtomicU64,
     /// The writer has left.
     closing: AtomicBool,
     /// Held while this is open.

@@ -24,6 +24,7 @@
 mod commit;
 mod config;
 mod connection;
+mod erase;
 mod keys;
 mod shards;
 mod values;

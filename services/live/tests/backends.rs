@@ -51,6 +51,9 @@ laws! {
     the_devices_of_an_account_are_read_as_one
     what_was_flushed_is_there_after_a_restart_with_the_offset_to_read_on_from
     crashes_and_repeats_leave_the_state_of_an_undisturbed_run
+    an_erased_visitor_is_forgotten_up_to_the_instant_and_nobody_else_is
+    an_erased_account_takes_every_visitor_with_it_however_many_there_were
+    erasing_leaves_the_state_that_would_be_there_had_it_never_been_told
 }
 
 fn flush(writer: &mut dyn StateBackend) {

@@ -261,6 +261,8 @@ impl Collector for Stream {
             report.repeated,
         )?;
         counter(&mut encoder, "events_late", "Events too late to be applied.", report.late)?;
+        let help = "Events of shoppers who were erased, which were passed over.";
+        counter(&mut encoder, "events_erased", help, report.erased)?;
         counter(&mut encoder, "events_dead", "Messages that went to the dead letters.", report.dead)?;
         counter(
             &mut encoder,

@@ -1,7 +1,7 @@
 //! The service: what runs between a bundle and a port, and in which order it starts and stops.
 //!
 //! ```text
-//! bundle ─► Recommender ◄── StateStore ◄── consumer ◄── topic events
+//! bundle ─► Recommender ◄── StateStore ◄── consumer ◄── topics events, erasures
 //!            ▲    │ └──────► impressions ─────────────► topic impressions
 //!            │    ▼
 //!  topic items    server ◄── storefronts
@@ -11,8 +11,9 @@
 //! the port opens. Stop: the port first, then what feeds it, then what it feeds, each awaited.
 
 mod bundles;
+pub mod erase;
 mod ports;
-mod state;
+pub mod state;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use anyhow::Context;
 use endcap_bundle::BundleStore;
 use endcap_live::{
     DeadLetters, EventProducer, EventSink, ItemProducer, KafkaConfig, KafkaSink, KafkaSource,
-    PartitionOffset, consumer, impressions, items, kafka::create_topics,
+    PartitionOffset, consumer, erasures, impressions, items, kafka::create_topics,
 };
 use endcap_recommend::{Recommender, SystemClock};
 use endcap_server as server;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     bundles::{Admin, Bundles},
+    erase::Eraser,
     ports::{Catalogue, Events, Items, Stream},
     state::State,
 };
@@ -81,6 +83,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             Err(_) => tracing::warn!("topics are not checked: {} does not answer", config.kafka.brokers),
         }
     }
+    let key = config.erasure_key()?;
     let (state, writer) = State::open(config)?;
     let prompt: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&within_deadline(config))?);
     let patient: Arc<dyn EventSink> = Arc::new(KafkaSink::patient(&config.kafka)?);
@@ -102,6 +105,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         config.recommend.clone(),
     )?);
 
+    let (erasing, erasures) = erasures::Service::new(erasures::Options {
+        source: Box::new(KafkaSource::new(&config.kafka, &topics.erasures)?),
+        sink: Arc::clone(&prompt),
+        key,
+    });
     let (consuming, consumer) = consumer::Service::new(consumer::Options {
         source: Box::new(KafkaSource::member(
             &config.kafka,
@@ -110,6 +118,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         )?),
         writer,
         dead_letters: dead_letters.clone(),
+        erasures: Some(erasures.clone()),
         config: config.consuming(),
     });
     let (feeding, feed) = items::Service::new(items::Options {
@@ -121,6 +130,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let bundles = Arc::new(Bundles::new(store, Arc::clone(&recommender), config.kafka.clone(), dead_letters));
 
     let sending = Task::spawn("impressions", |drain| async move { Ok(sending.run(drain).await?) });
+    let erasing = Task::spawn("erasures", |drain| async move { Ok(erasing.run(drain).await?) });
     let consuming = Task::spawn("events", |drain| async move { Ok(consuming.run(drain).await?) });
     let feeding = Task::spawn("items", |drain| async move { Ok(feeding.run(drain).await?) });
     let watching = {
@@ -140,15 +150,21 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         recommender,
         events: Some(Arc::new(Events(EventProducer::new(Arc::clone(&prompt), topics.events.as_str())))),
         items: Some(Arc::new(Items(ItemProducer::new(prompt, topics.items.as_str())))),
+        eraser: Some(Arc::new(Eraser {
+            erasures: erasures.clone(),
+            consumer: consumer.clone(),
+            state: state.clone(),
+            kafka: config.kafka.clone(),
+        })),
         bundles: Some(Arc::new(Admin(bundles))),
-        stream: Some(Arc::new(Stream { consumer, feed, impressions, state, topics: topics.clone() })),
+        stream: Some(Arc::new(Stream { consumer, erasures, feed, impressions, state, topics: topics.clone() })),
         clock: Arc::new(SystemClock),
     }
     .bind()
     .await?;
     let address = handle.address();
     let server = Task::spawn("server", |drain| async move { Ok(service.run(drain).await?) });
-    Ok(Running { address, server, tasks: vec![watching, feeding, consuming, sending] })
+    Ok(Running { address, server, tasks: vec![watching, feeding, consuming, erasing, sending] })
 }
 
 /// How to reach Kafka for a request that waits: given up soon enough to tell the request why.

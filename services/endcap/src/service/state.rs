@@ -41,6 +41,14 @@ impl State {
         }
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "the embedded state",
+            Self::Valkey(_) => "the shared state",
+        }
+    }
+
     /// Shoppers in this process' memory; none where each is read from a server.
     pub fn visitors(&self) -> u64 {
         match self {

@@ -4,7 +4,9 @@
 //! PREFIX{v0123456789abcdef}s        a visitor
 //! PREFIX{v0123456789abcdef}x…       a session of a visitor without consent
 //! PREFIX{v0123456789abcdef}a        the account of this visitor, as of its devices' newest events; a copy
+//! PREFIX{v0123456789abcdef}u        the accounts that this visitor has logged in to
 //! PREFIX{u0123456789abcdef}         an account: its devices
+//! PREFIX{u0123456789abcdef}v        the visitors that have ever logged in to it
 //! PREFIX{p7}at  c  w…  l            a partition: offset, counters, ids of events, the counters' changes
 //! PREFIX{mark}  {partitions}        version and topic; the partitions there are
 //! ```
@@ -41,6 +43,14 @@ impl Keys {
 
     pub(super) fn account(&self, user: UserKey) -> Vec<u8> {
         self.key(format_args!("{{u{:016x}}}", user.0))
+    }
+
+    pub(super) fn users(&self, visitor: VisitorKey) -> Vec<u8> {
+        self.key(format_args!("{{v{:016x}}}u", visitor.0))
+    }
+
+    pub(super) fn devices(&self, user: UserKey) -> Vec<u8> {
+        self.key(format_args!("{{u{:016x}}}v", user.0))
     }
 
     pub(super) fn at(&self, partition: i32) -> Vec<u8> {

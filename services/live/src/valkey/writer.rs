@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     AppliedOffsets, Before, Outcome, PartitionOffset, Release, StateBackend, StoreConfig, StoreError,
+    erasures::{Erasure, Gone},
     store::{Window, session_key},
 };
 
@@ -80,11 +81,12 @@ struct Fact {
 }
 
 /// A value to be written where it is still what was read.
-struct Write {
-    key: Vec<u8>,
-    expected: Option<u64>,
-    value: Vec<u8>,
-    ttl_ms: u64,
+pub(super) struct Write {
+    pub(super) key: Vec<u8>,
+    pub(super) expected: Option<u64>,
+    /// What it becomes; nothing takes it away.
+    pub(super) value: Vec<u8>,
+    pub(super) ttl_ms: u64,
 }
 
 /// What the devices of an account did in a batch.
@@ -100,13 +102,14 @@ enum Place {
     Session(VisitorKey, u64),
 }
 
-/// KEYS: values. ARGV, three for each: the version it must have (empty: it must not be there), what it becomes,
-/// how long it is kept in milliseconds. Answers which were not as they must.
+/// KEYS: values. ARGV, three for each: the version it must have (empty: it must not be there), what it becomes (empty:
+/// it goes), how long it is kept in milliseconds. Answers which were not as they must.
 const REPLACE: &str = "
 local refused = {}
 for i, key in ipairs(KEYS) do
   if redis.call('GETRANGE', key, 0, 15) == ARGV[3 * i - 2] then
-    redis.call('SET', key, ARGV[3 * i - 1], 'PX', ARGV[3 * i])
+    if ARGV[3 * i - 1] == '' then redis.call('DEL', key)
+    else redis.call('SET', key, ARGV[3 * i - 1], 'PX', ARGV[3 * i]) end
   else
     refused[#refused + 1] = i - 1
   end
@@ -127,7 +130,7 @@ static REPLACE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(REPLACE))
 static RENEW_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RENEW));
 
 /// How often values that others change at the same time are read again before the caller is to wait.
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 /// Keys of one question.
 const KEYS_PER_READ: usize = 512;
 
@@ -330,6 +333,18 @@ impl StateBackend for ValkeyWriter {
         self.settle(true)
     }
 
+    fn erase(&mut self, erasures: &[Erasure]) -> Result<Vec<Gone>, StoreError> {
+        if erasures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shared = self.shared();
+        let (gone, erased) = shared.runtime.block_on(shared.erase(erasures))?;
+        // What was taken in of them and is not written yet never will be.
+        self.facts.retain(|fact| !erased.covers(fact.visitor, fact.user, fact.time));
+        self.cache.retain(|visitor, _| erased.before(endcap_clickstream::Shopper::Visitor(*visitor)).is_none());
+        Ok(gone)
+    }
+
     fn progress(&self) -> Arc<dyn AppliedOffsets> {
         Arc::new(self.store.clone())
     }
@@ -363,6 +378,7 @@ impl Shared {
             let mut sessions = HashMap::new();
             self.fetch(pending.keys(), cache, &mut sessions).await?;
             let mut accounts = BTreeMap::<UserKey, AccountEdit>::new();
+            let mut logins = Vec::new();
             let mut writes = Vec::with_capacity(pending.len());
             for (&place, facts) in &pending {
                 let write = match place {
@@ -370,7 +386,9 @@ impl Shared {
                         let held = cache.get(&visitor);
                         let (shopper, expected) =
                             (held.map(|held| held.entry.clone()), held.map(|held| held.version));
-                        let shopper = edit(visitor, shopper.unwrap_or_default(), facts, &mut accounts);
+                        let shopper = shopper.unwrap_or_default();
+                        logins.extend(new_logins(visitor, &shopper, facts));
+                        let shopper = edit(visitor, shopper, facts, &mut accounts);
                         let version = next_version(expected);
                         let value = values::encode(version, &shopper);
                         cache.insert(visitor, Versioned { version, entry: shopper });
@@ -393,6 +411,7 @@ impl Shared {
                 };
                 writes.push(write);
             }
+            self.note_logins(&logins).await?;
             self.write_accounts(accounts).await?;
             let refused = self.replace(&writes).await?;
             let mut number = 0;
@@ -497,7 +516,7 @@ impl Shared {
     }
 
     /// Writes values that are still what was read; which are not.
-    async fn replace(&self, writes: &[Write]) -> Result<Vec<usize>, StoreError> {
+    pub(super) async fn replace(&self, writes: &[Write]) -> Result<Vec<usize>, StoreError> {
         let per_call = self.connection.keys_per_call();
         let calls: Vec<Call> = writes
             .chunks(per_call)
@@ -524,7 +543,7 @@ impl Shared {
     }
 
     /// Writes copies, where they are newer than what is there.
-    async fn renew(&self, copies: Vec<(Vec<u8>, Arc<Vec<u8>>)>) -> Result<(), StoreError> {
+    pub(super) async fn renew(&self, copies: Vec<(Vec<u8>, Arc<Vec<u8>>)>) -> Result<(), StoreError> {
         let ttl = self.ttl_ms.to_string().into_bytes();
         let calls: Vec<Call> = copies
             .chunks(self.connection.keys_per_call())
@@ -545,10 +564,17 @@ impl Shared {
         self.connection.run(calls).await.map_err(|error| self.unavailable(&error))
     }
 
-    fn contended(&self) -> StoreError {
+    pub(super) fn contended(&self) -> StoreError {
         let reason = format!("values were changed by another writer {ATTEMPTS} times in a row");
         StoreError::Unavailable { place: self.place.clone(), reason }
     }
+}
+
+/// Accounts that facts show a visitor in, but for the one that is known already.
+fn new_logins(visitor: VisitorKey, shopper: &Shopper, facts: &[&Fact]) -> BTreeSet<(VisitorKey, UserKey)> {
+    let known = shopper.state.user();
+    let named = facts.iter().filter_map(|fact| fact.user).filter(|user| Some(*user) != known);
+    named.map(|user| (visitor, user)).collect()
 }
 
 /// A visitor after facts, and what the accounts concerned are to be told.
