@@ -2,20 +2,21 @@
 //! runs the long forms, which hold latencies to their bars; `cargo test` runs short ones.
 
 mod broker;
+mod erasing;
 mod program;
+mod redis;
 mod shop;
 
 use std::{
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use broker::Kafka;
 use endcap_proto::v1::{RecommendRequest, WriteEventsRequest};
 use program::{Client, PATIENCE, Service, settings};
-use shop::{fixture, skip, view};
+use redis::Redis;
+use shop::{fixture, view};
 
 /// Between two requests of one client.
 const PACE: Duration = Duration::from_millis(10);
@@ -140,37 +141,6 @@ async fn fault_4_a_broker_that_is_away_is_not_noticed_by_shoppers() {
         assert!(p99(&during) <= 1.5 * p99(&before), "p99 rose from {} to {} ms", p99(&before), p99(&during));
     }
     assert!(behind.max(behind_at_start) < Duration::from_secs(60));
-}
-
-/// A Redis server, which ends with this.
-struct Redis {
-    address: String,
-    script: Child,
-}
-
-impl Redis {
-    fn start() -> Option<Self> {
-        let there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
-        if !there {
-            skip("redis", "redis-server 7", "there is no redis-server");
-            return None;
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/redis/redis.sh");
-        let mut command = Command::new("bash");
-        command.arg(script).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut script = command.spawn().unwrap();
-        let mut address = String::new();
-        BufReader::new(script.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        assert!(address.contains(':'), "redis.sh started no server");
-        Some(Self { address: address.trim().to_owned(), script })
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        drop(self.script.stdin.take()); // which ends it
-        let _ = self.script.wait();
-    }
 }
 
 /// Two replicas over one Redis: a click that one of them takes in is seen by the other; when one is killed, the

@@ -14,13 +14,17 @@
 //! on start the newest roll is read again and the files that it lacks are written. So each record is
 //! in the archive exactly once, whenever the process was killed.
 //!
+//! Who was erased is left out ([`run_without`]), and files that hold something of them are written anew ([`erase()`]).
+//!
 //! Late events are archived; repeats stay repeats (readers drop them by event id). What came without
 //! consent is not archived, nor is what is no event.
 
+mod erase;
 mod files;
 mod items;
 mod rebuild;
 mod roll;
+mod without;
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +38,9 @@ use endcap_proto::{Event, v1};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub use erase::erase;
 pub use rebuild::{Rebuilt, rebuild};
+pub use without::run_without;
 
 use crate::{
     ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError, StoreError,
@@ -134,6 +140,9 @@ pub enum Error {
         /// Which folder.
         path: PathBuf,
     },
+    /// How to reach the topics is said wrongly.
+    #[error("{0}")]
+    Settings(String),
     /// A thread panicked: a bug.
     #[error("the archive panicked: {0}")]
     Panicked(String),

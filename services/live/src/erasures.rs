@@ -20,9 +20,12 @@ mod follow;
 mod key;
 mod receipt;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -234,6 +237,14 @@ impl Erasures {
         }
     }
 
+    /// Waits until what was announced is with the broker.
+    ///
+    /// # Errors
+    /// When something is not after `within`.
+    pub fn flush(&self, within: Duration) -> Result<(), SendError> {
+        self.0.sink.flush(within)
+    }
+
     /// Waits until everything that was in the topic at the start is known; false when reading ended before.
     pub async fn loaded(&self) -> bool {
         let told = self.0.tick.subscribe().wait_for(|tick| tick.loaded || tick.over).await.map(|tick| tick.loaded);
@@ -250,11 +261,6 @@ impl Erasures {
     /// Whether everything that was in the topic at the start is known.
     pub(crate) fn is_loaded(&self) -> bool {
         self.0.tick.borrow().loaded
-    }
-
-    /// The next offset of each partition to be read.
-    pub(crate) fn offsets(&self) -> Vec<PartitionOffset> {
-        self.0.tick.borrow().offsets.clone()
     }
 }
 

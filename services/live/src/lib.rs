@@ -59,5 +59,5 @@ pub use redrive::{DeadLetter, Fate, RedriveError, RedriveOptions, RedriveReport,
 pub use source::{
     Delivered, EventSink, EventSource, PartitionBounds, Rebalance, SendError, SendFault, SourceError,
 };
-pub use store::{Backup, Outcome, StateStore, StateWriter, StoreConfig, StoreError, Trending};
-pub use valkey::{ValkeyConfig, ValkeyConfigError, ValkeyStore, ValkeyWriter};
+pub use store::{Backup, BackupOf, Outcome, StateStore, StateWriter, StoreConfig, StoreError, Trending};
+pub use valkey::{ValkeyConfig, ValkeyConfigError, ValkeyCounts, ValkeyStore, ValkeyWriter};

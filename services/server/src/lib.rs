@@ -20,7 +20,7 @@ mod service;
 pub use config::{InvalidConfig, LimitsConfig, ServerConfig};
 pub use error::{ApiError, Code};
 pub use ports::{
-    AdminError, BundleAdmin, EraseError, Eraser, EventWriter, ItemWriter, ShopperId, StreamReport, StreamStatus,
-    WriteError,
+    AdminError, BundleAdmin, EraseError, Eraser, EventWriter, ItemWriter, SharedStateReport, ShopperId,
+    StreamReport, StreamStatus, WriteError,
 };
 pub use service::{Error, Handle, Options, Service};

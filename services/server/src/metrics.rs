@@ -300,6 +300,14 @@ impl Collector for Stream {
             "Times that a consumer group dealt the partitions out anew.",
             report.rebalances,
         )?;
+        if let Some(shared) = report.shared_state {
+            let help = "Questions to the servers of the shared state, each of one command or many.";
+            counter(&mut encoder, "shared_state_round_trips", help, shared.round_trips)?;
+            let help = "Partitions flushed to the shared state: counters, event ids and offset in one write.";
+            counter(&mut encoder, "shared_state_commits", help, shared.commits)?;
+            let help = "Values of the shared state that another writer had changed, and that were written again.";
+            counter(&mut encoder, "shared_state_conflicts", help, shared.conflicts)?;
+        }
         let help = "Records of a partition that are not applied yet; absent where the broker has not said.";
         let kind = prometheus_client::metrics::MetricType::Gauge;
         let mut lag = encoder.encode_descriptor("consumer_lag", help, None, kind)?;

@@ -86,10 +86,23 @@ pub struct StreamReport {
     pub pauses: u64,
     /// Times that a consumer group dealt the partitions out anew.
     pub rebalances: u64,
+    /// What was asked of the servers of a state that replicas share; none where there is none.
+    pub shared_state: Option<SharedStateReport>,
     /// Each partition.
     pub lag: Vec<v1::PartitionLag>,
     /// Why the stream is less than it could be; empty when whole.
     pub degraded: Vec<String>,
+}
+
+/// What was asked of the servers of a state that replicas share, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SharedStateReport {
+    /// Questions and answers.
+    pub round_trips: u64,
+    /// Partitions flushed.
+    pub commits: u64,
+    /// Values that another writer had changed meanwhile.
+    pub conflicts: u64,
 }
 
 /// Nothing was written, or not all of it.

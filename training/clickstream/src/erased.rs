@@ -99,7 +99,9 @@ impl Erased {
 impl FromIterator<(Shopper, EventTime)> for Erased {
     fn from_iter<I: IntoIterator<Item = (Shopper, EventTime)>>(shoppers: I) -> Self {
         let mut erased = Self::default();
-        shoppers.into_iter().for_each(|(shopper, before)| drop(erased.insert(shopper, before)));
+        for (shopper, before) in shoppers {
+            erased.insert(shopper, before);
+        }
         erased
     }
 }

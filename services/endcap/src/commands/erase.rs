@@ -5,13 +5,14 @@
 //! none: topic erasures, the state of the configuration ────┴──► archives ──► receipt
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use endcap_clickstream::Shopper;
 use endcap_live::{
     EventSink, KafkaSink, KafkaSource, StateBackend, StateStore, ValkeyStore,
-    erasures::{self, Erasure, Erasures, Gone, Receipt, StateReceipt},
+    archive,
+    erasures::{self, ArchiveReceipt, Erasure, Erasures, Gone, Receipt, StateReceipt},
     kafka::create_topics,
 };
 use endcap_proto::{
@@ -45,13 +46,16 @@ pub fn run(args: EraseArgs, output: Output) -> Result<(), Failure> {
     let config: Config = config::load(args.config.as_deref(), &args.set)?;
     config.validate().map_err(Failure::Config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let receipt = match ask(&runtime, &config, &shopper, args.address.as_deref())? {
+    let mut receipt = match ask(&runtime, &config, &shopper, args.address.as_deref())? {
         Asked::Told(receipt) => receipt,
         Asked::Nobody(error) if args.address.is_some() => return Err(error.into()),
         Asked::Nobody(error) => {
             forget_here(&runtime, &config, &shopper).with_context(|| format!("no service answers ({error:#})"))?
         }
     };
+    if !args.archives.is_empty() {
+        receipt.archives = rewrite(&runtime, &config, &args.archives);
+    }
     print(&receipt, output)?;
     let whole = receipt.state.forgotten && receipt.archives.iter().all(|archive| archive.rewritten);
     match whole {
@@ -96,8 +100,31 @@ fn ask(runtime: &Runtime, config: &Config, shopper: &ShopperId, address: Option<
     })
 }
 
-/// Without a service: the topic, and the state where it is.
-fn forget_here(runtime: &Runtime, config: &Config, shopper: &ShopperId) -> anyhow::Result<Receipt> {
+/// Archives without anybody that the topic names. One that cannot be rewritten is a line of the receipt: the shopper is
+/// erased all the same.
+fn rewrite(runtime: &Runtime, config: &Config, archives: &[PathBuf]) -> Vec<ArchiveReceipt> {
+    let failed = |dir: &PathBuf, error: anyhow::Error| ArchiveReceipt {
+        archive: dir.display().to_string(),
+        said: format!("{error:#}; `endcap erase` for the same shopper tries again"),
+        ..ArchiveReceipt::default()
+    };
+    let known = match known(runtime, config) {
+        Ok(known) => known,
+        Err(error) => {
+            let said = format!("{error:#}");
+            return archives.iter().map(|dir| failed(dir, anyhow::anyhow!(said.clone()))).collect();
+        }
+    };
+    let rewrite = |dir| archive::erase(dir, &known).unwrap_or_else(|error| failed(dir, error.into()));
+    let receipts = archives.iter().map(rewrite).collect();
+    if let Err(error) = known.flush(REACH) {
+        tracing::warn!("visitors that were found in an archive are not announced: {error}");
+    }
+    receipts
+}
+
+/// All erasures that the topic holds now.
+fn known(runtime: &Runtime, config: &Config) -> anyhow::Result<Erasures> {
     let kafka = &config.kafka;
     let key = config.erasure_key()?;
     if key.is_none() {
@@ -108,7 +135,12 @@ fn forget_here(runtime: &Runtime, config: &Config, shopper: &ShopperId) -> anyho
     }
     let sink: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(kafka)?);
     let source = Box::new(KafkaSource::new(kafka, &kafka.topics.erasures)?);
-    let known = erasures::Service::new(erasures::Options { source, sink, key }).0.load()?;
+    Ok(erasures::Service::new(erasures::Options { source, sink, key }).0.load()?)
+}
+
+/// Without a service: the topic, and the state where it is.
+fn forget_here(runtime: &Runtime, config: &Config, shopper: &ShopperId) -> anyhow::Result<Receipt> {
+    let known = known(runtime, config)?;
     let mut state = State::open(runtime, config)?;
     let erasure = runtime.block_on(erasure(shopper, state.as_ref().map(|state| &*state.reader)));
     let places = runtime.block_on(known.erase(&[erasure]))?;
@@ -124,7 +156,7 @@ fn forget_here(runtime: &Runtime, config: &Config, shopper: &ShopperId) -> anyho
             gone: Gone::default(),
         },
     };
-    let topics = runtime.block_on(topics(kafka));
+    let topics = runtime.block_on(topics(&config.kafka));
     Ok(receipt(shopper, erasure, places.iter().map(ToString::to_string).collect(), said, topics))
 }
 

@@ -105,6 +105,7 @@ impl StreamStatus for Stream {
             spill_bytes: impressions.spill_bytes,
             pauses: status.pauses,
             rebalances: status.rebalances,
+            shared_state: self.state.shared(),
             lag: lag.collect(),
             degraded,
         }

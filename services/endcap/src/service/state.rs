@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use endcap_live::{StateBackend, StateStore, ValkeyStore};
+use endcap_live::{StateBackend, StateStore, ValkeyCounts, ValkeyStore};
 use endcap_recommend::StateReader;
+use endcap_server::SharedStateReport;
 
 use crate::config::{Backend, Config};
 
@@ -54,6 +55,17 @@ impl State {
         match self {
             Self::Embedded(store) => store.shoppers_in_memory() as u64,
             Self::Valkey(_) => 0,
+        }
+    }
+
+    /// What was asked of the servers of a state that replicas share.
+    pub fn shared(&self) -> Option<SharedStateReport> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Valkey(store) => {
+                let ValkeyCounts { round_trips, commits, conflicts } = store.counts();
+                Some(SharedStateReport { round_trips, commits, conflicts })
+            }
         }
     }
 

@@ -7,14 +7,14 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use endcap_clickstream::EventReader;
+use endcap_clickstream::{Erased, EventReader};
 use serde::Serialize;
 
 use super::{
     Error,
     files::{self, Roll},
 };
-use crate::{Outcome, PartitionOffset, StateWriter};
+use crate::{Outcome, PartitionOffset, StateBackend, StoreError};
 
 /// What was rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -33,14 +33,21 @@ pub struct Rebuilt {
 
 /// Events between two flushes.
 const FLUSH_EVENTS: u64 = 500_000;
+/// Events between two moments at which what was taken in is handed on, where it is kept elsewhere.
+const PUBLISH_EVENTS: u64 = 1024;
 
-/// Applies the archive of `topic` in `dir` to a state that has seen nothing yet, and writes it to disk.
+/// Applies the archive of `topic` in `dir` to a state that has seen nothing yet, and keeps it. What an archive holds of
+/// shoppers whose erasure is pending there is passed over.
 ///
 /// # Errors
 /// When a file cannot be read or the state cannot be written; the state is then to be removed.
-pub fn rebuild(dir: &Path, topic: &str, writer: &mut StateWriter) -> Result<Rebuilt, Error> {
+pub fn rebuild(dir: &Path, topic: &str, writer: &mut dyn StateBackend) -> Result<Rebuilt, Error> {
     let mut rebuilt = Rebuilt::default();
-    for (partition, rolls) in files::rolls(&dir.join("events"), topic)? {
+    let erased = Erased::pending(dir)?;
+    let all = files::rolls(&dir.join("events"), topic)?;
+    writer.acquire(&all.keys().copied().collect::<Vec<_>>())?;
+    let mut taken = 0u64;
+    for (partition, rolls) in all {
         let mut next = None::<i64>;
         for (Roll { first, last }, hours) in rolls {
             if let Some(gap) = next.map(|next| first - next).filter(|&gap| gap > 0) {
@@ -52,13 +59,21 @@ pub fn rebuild(dir: &Path, topic: &str, writer: &mut StateWriter) -> Result<Rebu
                 rebuilt.files += 1;
                 for batch in EventReader::open(&path)? {
                     for event in batch?.iter() {
-                        match writer.apply(partition, offset.min(last), &event.to_event())? {
+                        let outcome = match erased.covers_event(&event) {
+                            true => Outcome::Behind,
+                            false => writer.apply(partition, offset.min(last), &(&event.to_event()).into())?,
+                        };
+                        match outcome {
                             Outcome::Applied | Outcome::SessionOnly => rebuilt.applied += 1,
                             Outcome::Late | Outcome::Duplicate | Outcome::Behind => rebuilt.passed_over += 1,
                         }
                         offset += 1;
+                        taken += 1;
+                        if taken.is_multiple_of(PUBLISH_EVENTS) {
+                            writer.publish()?;
+                        }
                         if writer.unflushed() >= FLUSH_EVENTS {
-                            writer.flush()?;
+                            keep(writer)?;
                         }
                     }
                 }
@@ -67,7 +82,23 @@ pub fn rebuild(dir: &Path, topic: &str, writer: &mut StateWriter) -> Result<Rebu
             next = Some(last + 1);
         }
     }
-    writer.snapshot()?;
-    rebuilt.offsets = writer.store().applied();
+    keep(writer)?;
+    rebuilt.offsets = writer.progress().applied();
     Ok(rebuilt)
+}
+
+/// Flushes, and waits until it is done.
+fn keep(writer: &mut dyn StateBackend) -> Result<(), StoreError> {
+    loop {
+        writer.wait_for_flush()?;
+        let begun = writer.begin_flush(Box::new(|| true))?;
+        writer.wait_for_flush()?;
+        match writer.trouble() {
+            Some(reason) => {
+                return Err(StoreError::Unavailable { place: "the state that is rebuilt".to_owned(), reason });
+            }
+            None if begun => return Ok(()),
+            None => {}
+        }
+    }
 }

@@ -136,7 +136,7 @@ impl Run {
                 return false;
             }
             self.shared.slow().trouble = Some(match erasures.trouble() {
-                Some(trouble) => trouble,
+                Some(trouble) => format!("it waits for the erasures: {trouble}"),
                 None => "the topic of erasures is being read".to_owned(),
             });
             thread::sleep(WAIT_PAUSED);

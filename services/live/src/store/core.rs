@@ -137,14 +137,13 @@ impl Core {
             }
             Operation::Unlink { user } => drop(tables.links.remove(user.0)),
             Operation::UnlinkVisitor { user, visitor } => {
-                let links = tables.links.with(user.0, LoginLinks::decode);
-                match links {
-                    None => {}
-                    Some(Ok(mut links)) if links.unlink(*visitor) && !links.visitors().is_empty() => {
-                        tables.links.edit(user.0, |slot| slot.put(&links.encode()));
+                if let Some(Ok(mut links)) = tables.links.with(user.0, LoginLinks::decode)
+                    && links.unlink(*visitor)
+                {
+                    match links.visitors() {
+                        [] => drop(tables.links.remove(user.0)),
+                        _ => tables.links.edit(user.0, |slot| slot.put(&links.encode())),
                     }
-                    Some(Ok(links)) if !links.visitors().is_empty() => {}
-                    Some(_) => drop(tables.links.remove(user.0)),
                 }
             }
         }

@@ -77,12 +77,40 @@ impl Keys {
         self.key(format_args!("{{partitions}}"))
     }
 
-    pub(super) fn all_shoppers(&self) -> Vec<u8> {
-        self.key(format_args!("{{v*}}s"))
+    /// Patterns of all keys of visitors, and of accounts.
+    pub(super) fn all_of_visitors(&self) -> Vec<u8> {
+        self.key(format_args!("{{v*}}*"))
     }
 
-    pub(super) fn all_accounts(&self) -> Vec<u8> {
-        self.key(format_args!("{{u*}}"))
+    pub(super) fn all_of_users(&self) -> Vec<u8> {
+        self.key(format_args!("{{u*}}*"))
+    }
+
+    /// A pattern of all keys.
+    pub(super) fn everything(&self) -> Vec<u8> {
+        self.key(format_args!("{{*"))
+    }
+
+    /// What of a key comes behind the prefix.
+    pub(super) fn behind(&self, key: &[u8]) -> Vec<u8> {
+        key.get(self.prefix.len()..).unwrap_or_default().to_vec()
+    }
+
+    pub(super) fn with_prefix(&self, behind: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), behind].concat()
+    }
+
+    pub(super) fn is_shopper(&self, key: &[u8]) -> bool {
+        self.behind(key).starts_with(b"{v") && key.ends_with(b"}s")
+    }
+
+    pub(super) fn is_account(&self, key: &[u8]) -> bool {
+        self.behind(key).starts_with(b"{u") && key.ends_with(b"}")
+    }
+
+    /// Accounts of a visitor, or visitors of an account.
+    pub(super) fn is_set(&self, key: &[u8]) -> bool {
+        key.ends_with(b"}u") || key.ends_with(b"}v")
     }
 
     /// The number in the braces of a visitor's key; 0 where there is none.

@@ -9,9 +9,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, atomic::Ordering::Relaxed},
 };
 
+use endcap_clickstream::Shopper as Named;
 use endcap_features::{EventFacts, ItemCounters, SESSION_GAP_MS, SessionTag};
 use endcap_proto::{EventKey, EventTime, EventType, EventView, ItemKey, UserKey, VisitorKey};
 use redis::Script;
@@ -337,11 +338,14 @@ impl StateBackend for ValkeyWriter {
         if erasures.is_empty() {
             return Ok(Vec::new());
         }
+        // Who is whose may stand in what was taken in and not written yet.
+        self.write()?;
+        if let Some(reason) = self.trouble.clone().filter(|_| !self.facts.is_empty()) {
+            return Err(StoreError::Unavailable { place: self.store.shared.place.clone(), reason });
+        }
         let shared = self.shared();
         let (gone, erased) = shared.runtime.block_on(shared.erase(erasures))?;
-        // What was taken in of them and is not written yet never will be.
-        self.facts.retain(|fact| !erased.covers(fact.visitor, fact.user, fact.time));
-        self.cache.retain(|visitor, _| erased.before(endcap_clickstream::Shopper::Visitor(*visitor)).is_none());
+        self.cache.retain(|visitor, _| erased.before(Named::Visitor(*visitor)).is_none());
         Ok(gone)
     }
 
@@ -539,6 +543,7 @@ impl Shared {
             let of_call: Vec<usize> = self.value(answer)?;
             refused.extend(of_call.into_iter().map(|number| call * per_call + number));
         }
+        self.counts.conflicts.fetch_add(refused.len() as u64, Relaxed);
         Ok(refused)
     }
 
@@ -561,6 +566,7 @@ impl Shared {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
+        self.counts.round_trips.fetch_add(1, Relaxed);
         self.connection.run(calls).await.map_err(|error| self.unavailable(&error))
     }
 
