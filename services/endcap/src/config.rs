@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use endcap_live::{
-    KafkaConfig, StoreConfig, ValkeyConfig, archive::ArchiveConfig, consumer::ConsumerConfig,
+    KafkaConfig, StoreConfig, ValkeyConfig,
+    archive::ArchiveConfig,
+    consumer::ConsumerConfig,
     consumer::Group,
     erasures::{ErasureConfig, ErasureKey},
     impressions::ImpressionConfig,

@@ -73,7 +73,11 @@ fn is_kept_and_brought_back(dir: &Path, at: &dyn Fn(&str) -> Vec<String>) {
     let (kept, archive) = (dir.join("kept"), dir.join("archive"));
     let (kept, archived_at) = (kept.display().to_string(), archive.display().to_string());
     let shown = json(state(&["show"], &at("first")));
-    assert_eq!((&shown["shoppers"], &shown["offsets"][0]["offset"]), (&SHOPPERS.into(), &200.into()), "{shown}");
+    assert_eq!(
+        (&shown["shoppers"], &shown["offsets"][0]["offset"]),
+        (&SHOPPERS.into(), &200.into()),
+        "{shown}"
+    );
     let backup = json(state(&["backup", "--to", &kept], &at("first")));
     assert_eq!((&backup["digest"], &backup["to"]), (&shown["digest"], &kept.as_str().into()));
     state(&["backup", "--to", &kept], &at("first")).refused(1, &["there already"]);

@@ -247,14 +247,21 @@ impl Erasures {
 
     /// Waits until everything that was in the topic at the start is known; false when reading ended before.
     pub async fn loaded(&self) -> bool {
-        let told = self.0.tick.subscribe().wait_for(|tick| tick.loaded || tick.over).await.map(|tick| tick.loaded);
+        let told =
+            self.0.tick.subscribe().wait_for(|tick| tick.loaded || tick.over).await.map(|tick| tick.loaded);
         told.unwrap_or(false)
     }
 
     /// Waits until the records at these places are known; false when reading ended before.
     pub async fn reached(&self, places: &[Place]) -> bool {
         let passed = |tick: &Tick| places.iter().all(|place| tick.has_passed(place));
-        let told = self.0.tick.subscribe().wait_for(|tick| passed(tick) || tick.over).await.map(|tick| passed(&tick));
+        let told = self
+            .0
+            .tick
+            .subscribe()
+            .wait_for(|tick| passed(tick) || tick.over)
+            .await
+            .map(|tick| passed(&tick));
         told.unwrap_or(false)
     }
 

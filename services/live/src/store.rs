@@ -54,8 +54,8 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-pub(crate) use backup::{beside, clear, finish, refuse_existing};
 pub use backup::{Backup, BackupOf};
+pub(crate) use backup::{beside, clear, finish, refuse_existing};
 pub(crate) use window::Window;
 pub use writer::{Outcome, StateWriter};
 

@@ -80,7 +80,8 @@ impl Running {
 }
 
 fn view(id: &str, visitor: &str, user: Option<&str>, minute: i64) -> Event {
-    let mut event = events(0, 200).into_iter().find(|event| event.event_type.is_interest() && event.consent).unwrap();
+    let mut event =
+        events(0, 200).into_iter().find(|event| event.event_type.is_interest() && event.consent).unwrap();
     event.event_id = EventId::new(id).unwrap();
     event.visitor_id = VisitorId::new(visitor).unwrap();
     event.user_id = user.map(|user| UserId::new(user).unwrap());
@@ -154,7 +155,8 @@ async fn a_state_that_was_away_forgets_when_it_is_started_again() {
         sink: Arc::new(log.clone()),
         key: key(),
     });
-    let erasure = Erasure { shopper: Shopper::Visitor(event.visitor_id.key()), before: event.time.plus_millis(1) };
+    let erasure =
+        Erasure { shopper: Shopper::Visitor(event.visitor_id.key()), before: event.time.plus_millis(1) };
     erasures.erase(&[erasure]).await.unwrap();
     let running = Running::start(&log, root.path()).caught_up().await;
     assert_eq!(running.history("phone"), 0);

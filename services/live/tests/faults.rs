@@ -444,7 +444,10 @@ fn fault_4_no_impression_is_lost_in_70_seconds() {
     runtime().block_on(async {
         tokio::spawn(suite::outage::no_impression_is_lost(away)).await.unwrap();
     });
-    report("impressions-outage", serde_json::json!({ "fault": 4, "seconds_away": 70, "impressions_lost": 0 }));
+    report(
+        "impressions-outage",
+        serde_json::json!({ "fault": 4, "seconds_away": 70, "impressions_lost": 0 }),
+    );
 }
 
 #[test]

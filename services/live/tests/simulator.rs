@@ -92,7 +92,8 @@ async fn survive(place: &dyn Place, log: &MemoryLog, seed: u64) -> (u64, consume
             ..consumer::ConsumerConfig::default()
         };
         let dead_letters = DeadLetters::new(Arc::new(log.clone()), "dead-letters");
-        let options = consumer::Options { source: Box::new(source), writer, dead_letters, erasures: None, config };
+        let options =
+            consumer::Options { source: Box::new(source), writer, dead_letters, erasures: None, config };
         let (service, handle) = consumer::Service::new(options);
         match service.run(drain).await {
             Ok(()) => return (digest(), handle.status()),

@@ -327,7 +327,10 @@ fn a_visitor_and_a_user_are_forgotten_for_good() {
 fn nothing_of_an_erased_shopper_is_left_in_any_file_also_after_a_kill() {
     let mut shop = Shop::open();
     for i in 0..300 {
-        shop.tell(by(view(&format!("e{i}"), &format!("v{}", i % 30), "shoe", i / 10), &format!("u{}", i % 10)));
+        shop.tell(by(
+            view(&format!("e{i}"), &format!("v{}", i % 30), "shoe", i / 10),
+            &format!("u{}", i % 10),
+        ));
     }
     shop.writer.flush().unwrap();
     let visitor = VisitorKey::of("v7");

@@ -9,8 +9,8 @@ use endcap_proto::{
 use endcap_recommend::{FilterExpression, ItemChange, MAX_IDS, Position, Query, Recommender};
 
 use crate::{
-    AdminError, ApiError, BundleAdmin, Code, EraseError, Eraser, EventWriter, ItemWriter, ShopperId, StreamStatus,
-    limits::Limits, metrics::Metrics,
+    AdminError, ApiError, BundleAdmin, Code, EraseError, Eraser, EventWriter, ItemWriter, ShopperId,
+    StreamStatus, limits::Limits, metrics::Metrics,
 };
 
 /// What the methods work on. Parts that are absent answer for themselves: UNAVAILABLE, and why.

@@ -305,7 +305,8 @@ impl Collector for Stream {
             counter(&mut encoder, "shared_state_round_trips", help, shared.round_trips)?;
             let help = "Partitions flushed to the shared state: counters, event ids and offset in one write.";
             counter(&mut encoder, "shared_state_commits", help, shared.commits)?;
-            let help = "Values of the shared state that another writer had changed, and that were written again.";
+            let help =
+                "Values of the shared state that another writer had changed, and that were written again.";
             counter(&mut encoder, "shared_state_conflicts", help, shared.conflicts)?;
         }
         let help = "Records of a partition that are not applied yet; absent where the broker has not said.";

@@ -18,8 +18,8 @@ use endcap_proto::{
 };
 use endcap_recommend::{ItemChange, Position, RecommendConfig};
 use endcap_server::{
-    AdminError, BundleAdmin, EraseError, Eraser, EventWriter, ItemWriter, ServerConfig, ShopperId, StreamReport,
-    StreamStatus, WriteError,
+    AdminError, BundleAdmin, EraseError, Eraser, EventWriter, ItemWriter, ServerConfig, ShopperId,
+    StreamReport, StreamStatus, WriteError,
 };
 use futures::{
     StreamExt,

@@ -335,7 +335,8 @@ impl Table for Event {
         if !batch.iter().any(|event| covered(&event)) {
             return Ok(batch);
         }
-        let kept: Vec<Event> = batch.iter().filter(|event| !covered(event)).map(|event| event.to_event()).collect();
+        let kept: Vec<Event> =
+            batch.iter().filter(|event| !covered(event)).map(|event| event.to_event()).collect();
         EventBatch::from_events(&kept)
     }
 }

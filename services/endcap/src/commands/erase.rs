@@ -10,8 +10,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use endcap_clickstream::Shopper;
 use endcap_live::{
-    EventSink, KafkaSink, KafkaSource, StateBackend, StateStore, ValkeyStore,
-    archive,
+    EventSink, KafkaSink, KafkaSource, StateBackend, StateStore, ValkeyStore, archive,
     erasures::{self, ArchiveReceipt, Erasure, Erasures, Gone, Receipt, StateReceipt},
     kafka::create_topics,
 };
@@ -49,9 +48,8 @@ pub fn run(args: EraseArgs, output: Output) -> Result<(), Failure> {
     let mut receipt = match ask(&runtime, &config, &shopper, args.address.as_deref())? {
         Asked::Told(receipt) => receipt,
         Asked::Nobody(error) if args.address.is_some() => return Err(error.into()),
-        Asked::Nobody(error) => {
-            forget_here(&runtime, &config, &shopper).with_context(|| format!("no service answers ({error:#})"))?
-        }
+        Asked::Nobody(error) => forget_here(&runtime, &config, &shopper)
+            .with_context(|| format!("no service answers ({error:#})"))?,
     };
     if !args.archives.is_empty() {
         receipt.archives = rewrite(&runtime, &config, &args.archives);
@@ -60,7 +58,10 @@ pub fn run(args: EraseArgs, output: Output) -> Result<(), Failure> {
     let whole = receipt.state.forgotten && receipt.archives.iter().all(|archive| archive.rewritten);
     match whole {
         true => Ok(()),
-        false => Err(anyhow::anyhow!("not everything is forgotten yet: the receipt says what, and what comes next").into()),
+        false => Err(anyhow::anyhow!(
+            "not everything is forgotten yet: the receipt says what, and what comes next"
+        )
+        .into()),
     }
 }
 
@@ -71,14 +72,21 @@ enum Asked {
     Nobody(anyhow::Error),
 }
 
-fn ask(runtime: &Runtime, config: &Config, shopper: &ShopperId, address: Option<&str>) -> anyhow::Result<Asked> {
+fn ask(
+    runtime: &Runtime,
+    config: &Config,
+    shopper: &ShopperId,
+    address: Option<&str>,
+) -> anyhow::Result<Asked> {
     let address = address.map_or_else(|| format!("http://{}", config.server.address), str::to_owned);
     runtime.block_on(async {
-        let endpoint = Endpoint::from_shared(address.clone()).with_context(|| format!("--address {address}"))?;
+        let endpoint =
+            Endpoint::from_shared(address.clone()).with_context(|| format!("--address {address}"))?;
         let channel = match endpoint.connect_timeout(REACH).connect().await {
             Ok(channel) => channel,
             Err(error) => {
-                let error = anyhow::Error::from(error).context(format!("cannot reach the service at {address}"));
+                let error =
+                    anyhow::Error::from(error).context(format!("cannot reach the service at {address}"));
                 return Ok(Asked::Nobody(error));
             }
         };
@@ -94,8 +102,9 @@ fn ask(runtime: &Runtime, config: &Config, shopper: &ShopperId, address: Option<
             Code::FailedPrecondition => anyhow::anyhow!("{}", status.message()),
             _ => anyhow::anyhow!("the service at {address}: {}", status.message()),
         })?;
-        let receipt = serde_json::from_str(&answer.into_inner().receipt)
-            .with_context(|| format!("the service at {address} answers no receipt that this version reads"))?;
+        let receipt = serde_json::from_str(&answer.into_inner().receipt).with_context(|| {
+            format!("the service at {address} answers no receipt that this version reads")
+        })?;
         Ok(Asked::Told(receipt))
     })
 }
@@ -189,7 +198,12 @@ impl State {
     }
 
     /// Forgets, tells the topic of visitors who go with the account, and waits until it is for good.
-    fn forget(&mut self, runtime: &Runtime, known: &Erasures, erasure: Erasure) -> anyhow::Result<StateReceipt> {
+    fn forget(
+        &mut self,
+        runtime: &Runtime,
+        known: &Erasures,
+        erasure: Erasure,
+    ) -> anyhow::Result<StateReceipt> {
         let gone = self.writer.erase(&[erasure])?.pop().unwrap_or_default();
         let linked: Vec<_> = gone
             .linked

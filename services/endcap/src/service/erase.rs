@@ -34,7 +34,8 @@ impl endcap_server::Eraser for Eraser {
         shopper: ShopperId,
         deadline: Option<Instant>,
     ) -> BoxFuture<'_, Result<String, EraseError>> {
-        let until = deadline.and_then(|at| at.checked_sub(TO_ANSWER)).unwrap_or_else(|| Instant::now() + PATIENCE);
+        let until =
+            deadline.and_then(|at| at.checked_sub(TO_ANSWER)).unwrap_or_else(|| Instant::now() + PATIENCE);
         async move {
             let receipt = self.forget(&shopper, until).await.map_err(|error| match error {
                 Error::NoKey { .. } => EraseError::Refused(error.to_string()),
@@ -117,5 +118,13 @@ pub fn receipt(
         ShopperId::User(id) => format!("user {}", id.as_str()),
     };
     let notes = NOTES.map(str::to_owned).to_vec();
-    Receipt { shopper, before: erasure.before.to_string(), written, state, archives: Vec::new(), topics, notes }
+    Receipt {
+        shopper,
+        before: erasure.before.to_string(),
+        written,
+        state,
+        archives: Vec::new(),
+        topics,
+        notes,
+    }
 }

@@ -157,7 +157,14 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             kafka: config.kafka.clone(),
         })),
         bundles: Some(Arc::new(Admin(bundles))),
-        stream: Some(Arc::new(Stream { consumer, erasures, feed, impressions, state, topics: topics.clone() })),
+        stream: Some(Arc::new(Stream {
+            consumer,
+            erasures,
+            feed,
+            impressions,
+            state,
+            topics: topics.clone(),
+        })),
         clock: Arc::new(SystemClock),
     }
     .bind()

@@ -115,7 +115,8 @@ impl StreamStatus for Stream {
 /// A topic's trouble; some name the topic themselves.
 fn about(topic: &str, trouble: String) -> String {
     let prefix = format!("topic {topic}: ");
-    let named = [&prefix, &format!("topic {topic}, ")].iter().any(|prefix| trouble.starts_with(prefix.as_str()));
+    let named =
+        [&prefix, &format!("topic {topic}, ")].iter().any(|prefix| trouble.starts_with(prefix.as_str()));
     if named { trouble } else { prefix + &trouble }
 }
 

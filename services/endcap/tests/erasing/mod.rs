@@ -22,7 +22,8 @@ use crate::{
 
 /// `endcap ARGS`, on a thread that may wait.
 async fn endcap(args: &[&str], settings: &[String]) -> Said {
-    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).chain(settings.iter().cloned()).collect();
+    let args: Vec<String> =
+        args.iter().map(|arg| (*arg).to_owned()).chain(settings.iter().cloned()).collect();
     tokio::task::spawn_blocking(move || run(args)).await.unwrap()
 }
 
@@ -121,7 +122,9 @@ async fn fault_19_an_erased_shopper_is_gone_everywhere_and_stays_so() {
     // Without the key nobody is erased.
     let keyless = settings(&kafka.config(), &shop.bundles, &dir.path().join("state"));
     let nowhere = ["--address", "http://127.0.0.1:1"];
-    endcap(&[&["erase", "--user", "anna"], &nowhere[..]].concat(), &keyless).await.refused(1, &["cannot reach"]);
+    endcap(&[&["erase", "--user", "anna"], &nowhere[..]].concat(), &keyless)
+        .await
+        .refused(1, &["cannot reach"]);
 
     let address = format!("http://{}", service.address());
     let asked = ["erase", "--user", "anna", "--address", &address, "--archive", &archive_path];
@@ -129,10 +132,17 @@ async fn fault_19_an_erased_shopper_is_gone_everywhere_and_stays_so() {
     assert_eq!((&receipt["shopper"], &receipt["state"]["forgotten"]), (&"user anna".into(), &true.into()));
     assert_eq!(receipt["state"]["visitors"], 2, "{receipt}");
     assert_eq!(receipt["state"]["linked"].as_array().unwrap().len(), 2);
-    assert_eq!((&receipt["archives"][0]["events"], &receipt["archives"][0]["rewritten"]), (&3.into(), &true.into()));
+    assert_eq!(
+        (&receipt["archives"][0]["events"], &receipt["archives"][0]["rewritten"]),
+        (&3.into(), &true.into())
+    );
     assert!(receipt["archives"][0]["impressions"].as_u64() > Some(0), "{receipt}");
-    let days: Vec<_> = receipt["topics"].as_array().unwrap().iter().map(|topic| &topic["forgotten_on"]).collect();
-    assert!(days.len() == 3 && days.iter().all(|day| day.as_str().is_some_and(|day| day.len() == 10)), "{receipt}");
+    let days: Vec<_> =
+        receipt["topics"].as_array().unwrap().iter().map(|topic| &topic["forgotten_on"]).collect();
+    assert!(
+        days.len() == 3 && days.iter().all(|day| day.as_str().is_some_and(|day| day.len() == 10)),
+        "{receipt}"
+    );
 
     // Gone from the service's answers, its files, the archive; others are there.
     assert!(!is_known(&client, "phone").await && !is_known(&client, "laptop").await);
@@ -146,7 +156,8 @@ async fn fault_19_an_erased_shopper_is_gone_everywhere_and_stays_so() {
     assert!(!slates.iter().any(|visitor| visitor == "phone" || visitor == "laptop"), "{slates:?}");
     // What comes late is passed over, on another device of hers as well; the archive has none of it.
     let late = |event: Event| Event { time: event.time.plus_millis(-60_000), ..event };
-    tell(&mut client, vec![late(by("anna", view("tablet", item(4), 1))), late(view("tablet", item(5), 2))]).await;
+    tell(&mut client, vec![late(by("anna", view("tablet", item(4), 1))), late(view("tablet", item(5), 2))])
+        .await;
     caught_up(&service, 6).await;
     assert!(!is_known(&client, "tablet").await);
     assert_eq!(service.metric("endcap_events_erased_total"), 2.0);
@@ -171,7 +182,8 @@ async fn fault_19_an_erased_shopper_is_gone_everywhere_and_stays_so() {
 
     // The state from the archive, and the next training.
     let rebuilt = at("rebuilt");
-    let said = json(endcap(&["state", "rebuild", "--from", &archive_path, "--output", "json"], &rebuilt).await);
+    let said =
+        json(endcap(&["state", "rebuild", "--from", &archive_path, "--output", "json"], &rebuilt).await);
     assert_eq!(said["applied"], 1, "{said}");
     assert_eq!(mentions(&dir.path().join("rebuilt"), VisitorKey::of("phone").0), 0);
     let bundles = dir.path().join("bundles");
@@ -188,7 +200,9 @@ async fn fault_19_an_erased_shopper_is_gone_everywhere_and_stays_so() {
 
     // Without a service, the state is told here; a receipt for people.
     let said = endcap(&["erase", "--visitor", "desk", "--archive", &archive_path], &state).await.done();
-    for words in ["visitor desk: forgotten as of", "1 visitors with 1 entries", "has forgotten by", "1 events and"] {
+    for words in
+        ["visitor desk: forgotten as of", "1 visitors with 1 entries", "has forgotten by", "1 events and"]
+    {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert_eq!(mentions(&dir.path().join("state"), VisitorKey::of("desk").0), 0);
@@ -237,7 +251,11 @@ async fn fault_19_an_erased_shopper_is_gone_from_the_state_that_replicas_share()
     let address = format!("http://{}", second.address());
     let asked = ["erase", "--user", "anna", "--address", &address, "--output", "json"];
     let receipt = json(endcap(&asked, &replica("second")).await);
-    assert_eq!((&receipt["state"]["forgotten"], &receipt["state"]["visitors"]), (&true.into(), &12.into()), "{receipt}");
+    assert_eq!(
+        (&receipt["state"]["forgotten"], &receipt["state"]["visitors"]),
+        (&true.into(), &12.into()),
+        "{receipt}"
+    );
     for client in [&client, &other] {
         for i in 0..12 {
             assert!(!is_known(client, &format!("device-{i}")).await, "device-{i}");
@@ -255,7 +273,8 @@ async fn fault_19_an_erased_shopper_is_gone_from_the_state_that_replicas_share()
     }
     assert_eq!(keys(&format!("*{:016x}*", UserKey::of("anna").0)), 0);
     assert!(keys(&format!("*{:016x}*", VisitorKey::of("desk").0)) > 0);
-    let [trips, commits] = ["round_trips", "commits"].map(|of| second.metric(&format!("endcap_shared_state_{of}_total")));
+    let [trips, commits] =
+        ["round_trips", "commits"].map(|of| second.metric(&format!("endcap_shared_state_{of}_total")));
     assert!(trips > commits && commits > 0.0, "{trips} round trips, {commits} commits");
     first.stop();
     second.stop();

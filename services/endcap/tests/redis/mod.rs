@@ -43,4 +43,3 @@ impl Drop for Redis {
         let _ = self.script.wait();
     }
 }
-

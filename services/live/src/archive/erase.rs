@@ -16,7 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_clickstream::{ClickstreamError, Erased, EventReader, EventWriter, ImpressionReader, ImpressionWriter};
+use endcap_clickstream::{
+    ClickstreamError, Erased, EventReader, EventWriter, ImpressionReader, ImpressionWriter,
+};
 use endcap_proto::{UserKey, VisitorKey};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -65,15 +67,26 @@ pub fn erase(dir: &Path, erasures: &Erasures) -> Result<ArchiveReceipt, Error> {
     loop {
         if let Some(_lock) = FolderLock::take(dir, LOCK).at(&dir.join(LOCK), "lock")? {
             let Pass { events, impressions, files } = pass(dir, erasures, true)?;
-            return Ok(ArchiveReceipt { archive, rewritten: true, events, impressions, files, said: String::new() });
+            return Ok(ArchiveReceipt {
+                archive,
+                rewritten: true,
+                events,
+                impressions,
+                files,
+                said: String::new(),
+            });
         }
         // The process that has it follows the topic, too, and may know more by now.
         let own = Mark::of(&erasures.erased());
-        let rewritten = Mark::read(dir)?.is_some_and(|mark| own.is_behind(&mark)) && Erased::pending(dir)?.is_empty();
+        let rewritten =
+            Mark::read(dir)?.is_some_and(|mark| own.is_behind(&mark)) && Erased::pending(dir)?.is_empty();
         if rewritten || begun.elapsed() > PATIENCE {
             let said = match rewritten {
                 true => "by the process that writes it, which has counted".to_owned(),
-                false => "the process that writes it is to do it, and has not yet; it hides their rows until then".to_owned(),
+                false => {
+                    "the process that writes it is to do it, and has not yet; it hides their rows until then"
+                        .to_owned()
+                }
             };
             return Ok(ArchiveReceipt { archive, rewritten, said, ..ArchiveReceipt::default() });
         }
@@ -247,7 +260,9 @@ mod tests {
         ] {
             writer.event(&event, Part::All).unwrap();
         }
-        [slate("s1", "phone", 1), slate("s2", "desk", 1)].iter().for_each(|slate| writer.impression(slate).unwrap());
+        [slate("s1", "phone", 1), slate("s2", "desk", 1)]
+            .iter()
+            .for_each(|slate| writer.impression(slate).unwrap());
         writer.finish().unwrap();
     }
 
@@ -297,12 +312,17 @@ mod tests {
         written(dir.path());
         let erasures = erasures(&log);
         // As it is after a kill: somebody is named, and a file that nothing reads was left.
-        let erased: Erased = [(Shopper::Visitor(VisitorKey::of("phone")), EventTime::clamped(5_000))].into_iter().collect();
+        let erased: Erased =
+            [(Shopper::Visitor(VisitorKey::of("phone")), EventTime::clamped(5_000))].into_iter().collect();
         erased.write_pending(dir.path()).unwrap();
         fs::write(dir.path().join("events/.events.arrow.1.1.tmp"), "half").unwrap();
         let seen = || {
             let events = Dataset::open(dir.path()).unwrap().events().unwrap();
-            events.flat_map(|batch| batch.unwrap().iter().map(|event| event.event_id.to_owned()).collect::<Vec<_>>()).collect::<Vec<_>>()
+            events
+                .flat_map(|batch| {
+                    batch.unwrap().iter().map(|event| event.event_id.to_owned()).collect::<Vec<_>>()
+                })
+                .collect::<Vec<_>>()
         };
         assert_eq!(seen(), ["phone-later", "desk"]);
         assert_eq!(ids(dir.path()).len(), 4);

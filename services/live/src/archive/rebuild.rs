@@ -61,7 +61,9 @@ pub fn rebuild(dir: &Path, topic: &str, writer: &mut dyn StateBackend) -> Result
                     for event in batch?.iter() {
                         let outcome = match erased.covers_event(&event) {
                             true => Outcome::Behind,
-                            false => writer.apply(partition, offset.min(last), &(&event.to_event()).into())?,
+                            false => {
+                                writer.apply(partition, offset.min(last), &(&event.to_event()).into())?
+                            }
                         };
                         match outcome {
                             Outcome::Applied | Outcome::SessionOnly => rebuilt.applied += 1,
@@ -95,7 +97,10 @@ fn keep(writer: &mut dyn StateBackend) -> Result<(), StoreError> {
         writer.wait_for_flush()?;
         match writer.trouble() {
             Some(reason) => {
-                return Err(StoreError::Unavailable { place: "the state that is rebuilt".to_owned(), reason });
+                return Err(StoreError::Unavailable {
+                    place: "the state that is rebuilt".to_owned(),
+                    reason,
+                });
             }
             None if begun => return Ok(()),
             None => {}

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ArchiveStatus, At as _, Error, LOCK, Options, erase, run};
 use crate::{
-    ConfigError, EventSource, PartitionBounds, PartitionOffset, Record, SourceError, decode::view_event_on_time,
-    decode_impression, erasures::Erasures, folder_lock::FolderLock,
+    ConfigError, EventSource, PartitionBounds, PartitionOffset, Record, SourceError,
+    decode::view_event_on_time, decode_impression, erasures::Erasures, folder_lock::FolderLock,
 };
 
 /// How often is looked whether somebody else was erased.
@@ -99,7 +99,8 @@ fn add(all: &mut ArchiveStatus, status: ArchiveStatus) {
 impl Options {
     /// The same, from sources that hand nothing of erased shoppers out.
     fn without(mut self, erasures: &Erasures) -> Self {
-        let without = |inner, of| Box::new(Without { inner, erasures: erasures.clone(), of }) as Box<dyn EventSource>;
+        let without =
+            |inner, of| Box::new(Without { inner, erasures: erasures.clone(), of }) as Box<dyn EventSource>;
         self.events = without(self.events, Kind::Events);
         self.impressions = without(self.impressions, Kind::Impressions);
         self
@@ -127,7 +128,9 @@ impl Kind {
                 let event = event.view();
                 erased.concerns(event.time) && erasures.cover(event.visitor(), event.user(), event.time)
             }),
-            Self::Impressions => decode_impression(record).is_ok_and(|slate| erased.covers_impression(&slate)),
+            Self::Impressions => {
+                decode_impression(record).is_ok_and(|slate| erased.covers_impression(&slate))
+            }
         }
     }
 }

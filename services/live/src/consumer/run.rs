@@ -285,7 +285,8 @@ impl Run {
         let (shared, topic) = (&self.shared, &self.topic);
         let (mut failed, mut tally) = (None, Tally::default());
         let wait = if self.paused { WAIT_PAUSED } else { WAIT };
-        let mut taker = Taker { topic, writer: &mut **writer, dead_letters, config, shared, erasures: erasures.as_ref() };
+        let mut taker =
+            Taker { topic, writer: &mut **writer, dead_letters, config, shared, erasures: erasures.as_ref() };
         let taken = source.poll(config.batch, wait, &mut |record| {
             if failed.is_none() {
                 failed = taker.take(&record, &mut tally).err();
@@ -443,7 +444,15 @@ impl Taker<'_> {
                 if !record.headers.is_empty() && tracing::enabled!(tracing::Level::DEBUG) {
                     let trace = TraceContext::of(record);
                     let (trace_id, parent_id) = (trace.map(|at| at.trace_id), trace.map(|at| at.parent_id));
-                    tracing::debug!(trace_id, parent_id, event.event_id, partition, offset, ?outcome, "event");
+                    tracing::debug!(
+                        trace_id,
+                        parent_id,
+                        event.event_id,
+                        partition,
+                        offset,
+                        ?outcome,
+                        "event"
+                    );
                 }
                 tally.note(outcome);
             }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Erasures, Error, ErasureKey};
+use super::{ErasureKey, Erasures, Error};
 use crate::{
     EventSink, EventSource, PartitionBounds, PartitionOffset, Place, Record, SourceError,
     source::{Progress, reach},

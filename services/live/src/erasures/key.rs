@@ -104,11 +104,7 @@ impl ErasureKey {
         let name = name_of(shopper);
         let hash = blake3::keyed_hash(&self.naming, &name);
         let sealed = self.masked(name, hash.as_bytes());
-        let value = Value {
-            before_ms: before.as_millis(),
-            shopper: hex(&sealed),
-            key_id: self.id.clone(),
-        };
+        let value = Value { before_ms: before.as_millis(), shopper: hex(&sealed), key_id: self.id.clone() };
         // Text and integers cannot fail.
         let value = serde_json::to_vec(&value).unwrap_or_default();
         Message::new(topic.clone(), hex(hash.as_bytes()), value).header(CONTENT_TYPE, "application/json")
@@ -136,7 +132,10 @@ impl ErasureKey {
         }
         let shopper = shopper_of(name).ok_or_else(damaged)?;
         let before = EventTime::from_millis(value.before_ms);
-        Ok(Erasure { shopper, before: before.ok_or_else(|| format!("before_ms lies after the year 9999; {MEND}"))? })
+        Ok(Erasure {
+            shopper,
+            before: before.ok_or_else(|| format!("before_ms lies after the year 9999; {MEND}"))?,
+        })
     }
 
     /// Seals, and opens.
@@ -147,7 +146,8 @@ impl ErasureKey {
     }
 }
 
-const MEND: &str = "write a record with the same key and no value to take it away, then erase the shopper again";
+const MEND: &str =
+    "write a record with the same key and no value to take it away, then erase the shopper again";
 
 fn name_of(shopper: Shopper) -> [u8; NAME] {
     let (kind, key) = match shopper {

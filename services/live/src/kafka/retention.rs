@@ -33,7 +33,9 @@ pub async fn retention(config: &KafkaConfig, topics: &[&str]) -> Vec<Retention> 
         let of = |topic: &&str| Retention {
             topic: (*topic).to_owned(),
             forgets_within_ms: None,
-            because: format!("not known: {reason}; ask who runs the brokers for its retention.ms and segment.ms"),
+            because: format!(
+                "not known: {reason}; ask who runs the brokers for its retention.ms and segment.ms"
+            ),
         };
         topics.iter().map(of).collect()
     };
@@ -99,9 +101,11 @@ mod tests {
         let kept = says("events", "delete", "604800000", "604800000");
         assert_eq!(kept.forgets_within_ms, Some(2 * week + 360_000));
         assert_eq!(says("events", "compact, delete", "1000", "2000").forgets_within_ms, Some(363_000));
-        for (policy, retention, word) in
-            [("compact", "1000", "compact"), ("delete", "-1", "retention.ms is -1"), ("delete", "", "not known")]
-        {
+        for (policy, retention, word) in [
+            ("compact", "1000", "compact"),
+            ("delete", "-1", "retention.ms is -1"),
+            ("delete", "", "not known"),
+        ] {
             let kept = says("events", policy, retention, "1000");
             assert!(kept.forgets_within_ms.is_none() && kept.because.contains(word), "{kept:?}");
         }

@@ -166,7 +166,17 @@ impl Backup {
     ) -> Self {
         let (topic, digest) = (topic.to_owned(), format!("{digest:016x}"));
         let of = BackupOf::Valkey;
-        Self { version: VERSION, topic, digest, watermark, offsets, shoppers, bytes, forget_after_days: 0, of }
+        Self {
+            version: VERSION,
+            topic,
+            digest,
+            watermark,
+            offsets,
+            shoppers,
+            bytes,
+            forget_after_days: 0,
+            of,
+        }
     }
 }
 

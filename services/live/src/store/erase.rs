@@ -94,7 +94,8 @@ impl StateWriter {
     fn old_links(&self, erased: &Erased) -> Result<Vec<(UserKey, VisitorKey)>, StoreError> {
         let mut old = Vec::new();
         self.each_account(|user, links| {
-            let gone = links.visitors().iter().filter(|(visitor, time)| erased.covers(*visitor, Some(user), *time));
+            let gone =
+                links.visitors().iter().filter(|(visitor, time)| erased.covers(*visitor, Some(user), *time));
             old.extend(gone.map(|&(visitor, _)| (user, visitor)));
         })?;
         Ok(old)

@@ -202,7 +202,10 @@ impl ValkeyStore {
         shared.entries(&mut |entry| tally.add(shared, &entry)).await?;
         let found = tally.backup(&shared.topic, said.bytes);
         if (&found.digest, &found.offsets) != (&said.digest, &said.offsets) {
-            let reason = format!("the digest is {}, the backup says {}: take another backup", found.digest, said.digest);
+            let reason = format!(
+                "the digest is {}, the backup says {}: take another backup",
+                found.digest, said.digest
+            );
             let (path, what) = (from.to_owned(), VALUES.to_owned());
             return Err(StoreError::Corrupt { path, what, reason });
         }
@@ -288,7 +291,15 @@ impl Shared {
                 commands.push(redis::cmd("SADD").arg(self.keys.partitions()).arg(number).to_owned());
                 let key = self.keys.at(*number);
                 commands.push(
-                    redis::cmd("HSET").arg(key).arg("at").arg(at).arg("n").arg(flushes).arg("epoch").arg(0).to_owned(),
+                    redis::cmd("HSET")
+                        .arg(key)
+                        .arg("at")
+                        .arg(at)
+                        .arg("n")
+                        .arg(flushes)
+                        .arg("epoch")
+                        .arg(0)
+                        .to_owned(),
                 );
                 for chunk in counters.chunks(512) {
                     let mut command = redis::cmd("HSET");
@@ -351,7 +362,8 @@ impl Tally {
                 let key = shared.keys.counters(*number);
                 for (item, bytes) in counters {
                     let item = item.as_slice().try_into().map(u64::from_le_bytes);
-                    let item = item.map_err(|_| shared.corrupt(&key, "an item's key has not 8 bytes".to_owned()))?;
+                    let item =
+                        item.map_err(|_| shared.corrupt(&key, "an item's key has not 8 bytes".to_owned()))?;
                     let sum = self.sums.entry(item).or_default();
                     *sum = sum.merge(&shared.counters_of(&key, bytes)?);
                 }

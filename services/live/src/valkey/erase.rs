@@ -91,13 +91,11 @@ impl Shared {
     }
 
     /// Notes who logs in to what for the first time, before anything else is written of it.
-    pub(super) async fn note_logins(
-        &self,
-        logins: &[(VisitorKey, UserKey)],
-    ) -> Result<(), StoreError> {
+    pub(super) async fn note_logins(&self, logins: &[(VisitorKey, UserKey)]) -> Result<(), StoreError> {
         let commands = logins.iter().flat_map(|&(visitor, user)| {
             let (users, devices) = (self.keys.users(visitor), self.keys.devices(user));
-            let add = |key: &[u8], member: u64| redis::cmd("SADD").arg(key).arg(&member.to_le_bytes()).to_owned();
+            let add =
+                |key: &[u8], member: u64| redis::cmd("SADD").arg(key).arg(&member.to_le_bytes()).to_owned();
             let expire = |key: &[u8]| redis::cmd("PEXPIRE").arg(key).arg(self.ttl_ms).to_owned();
             [add(&users, user.0), expire(&users), add(&devices, visitor.0), expire(&devices)]
         });
@@ -132,10 +130,12 @@ impl Shared {
     }
 
     /// The accounts that hold something of visitors.
-    async fn users_of(&self, visitors: &Visitors) -> Result<Vec<(VisitorKey, BTreeSet<UserKey>)>, StoreError> {
-        let noted = visitors
-            .keys()
-            .map(|&visitor| redis::cmd("SMEMBERS").arg(self.keys.users(visitor)).to_owned());
+    async fn users_of(
+        &self,
+        visitors: &Visitors,
+    ) -> Result<Vec<(VisitorKey, BTreeSet<UserKey>)>, StoreError> {
+        let noted =
+            visitors.keys().map(|&visitor| redis::cmd("SMEMBERS").arg(self.keys.users(visitor)).to_owned());
         let noted = self.many(noted.collect()).await?;
         let keys: Vec<_> = visitors.keys().map(|&visitor| self.keys.shopper(visitor)).collect();
         let shoppers = self.values(keys.clone()).await?;
@@ -160,9 +160,7 @@ impl Shared {
             let Versioned { version, entry: mut account } = self.decode::<Account>(&key, &bytes)?;
             let mut changed = false;
             for (&visitor, &before) in visitors {
-                changed |= account
-                    .forget(visitor, before)
-                    .map_err(|reason| self.corrupt(&key, reason))?;
+                changed |= account.forget(visitor, before).map_err(|reason| self.corrupt(&key, reason))?;
             }
             if !changed {
                 return Ok(());
@@ -171,20 +169,26 @@ impl Shared {
                 [] => Vec::new(),
                 _ => values::encode(next_version(Some(version)), &account),
             };
-            let write =
-                Write { key: key.clone(), expected: Some(version), value: value.clone(), ttl_ms: self.ttl_ms };
+            let write = Write {
+                key: key.clone(),
+                expected: Some(version),
+                value: value.clone(),
+                ttl_ms: self.ttl_ms,
+            };
             if !self.replace(&[write]).await?.is_empty() {
                 continue;
             }
             // An account of one device needs no copy, and one that is gone has none.
-            let remaining: Vec<_> = account.devices.keys().copied().filter(|_| account.devices.len() > 1).collect();
+            let remaining: Vec<_> =
+                account.devices.keys().copied().filter(|_| account.devices.len() > 1).collect();
             let mut without: BTreeSet<VisitorKey> = visitors.keys().copied().collect();
             without.extend(account.devices.keys().copied());
             without.retain(|visitor| !remaining.contains(visitor));
             let value = std::sync::Arc::new(value);
             let renewed = remaining.iter().map(|&visitor| (self.keys.copy(visitor), value.clone()));
             self.renew(renewed.collect()).await?;
-            let gone = without.iter().map(|&visitor| redis::cmd("DEL").arg(self.keys.copy(visitor)).to_owned());
+            let gone =
+                without.iter().map(|&visitor| redis::cmd("DEL").arg(self.keys.copy(visitor)).to_owned());
             return self.many(gone.collect()).await.map(drop);
         }
         Err(self.contended())
@@ -192,7 +196,11 @@ impl Shared {
 
     /// Forgets what a visitor did, in the session without a name too; how many entries of the history that was,
     /// where there was anything.
-    async fn rewrite_visitor(&self, visitor: VisitorKey, before: EventTime) -> Result<Option<u64>, StoreError> {
+    async fn rewrite_visitor(
+        &self,
+        visitor: VisitorKey,
+        before: EventTime,
+    ) -> Result<Option<u64>, StoreError> {
         let keys = [self.keys.shopper(visitor), self.keys.session(visitor, session_key(visitor, None))];
         for _ in 0..ATTEMPTS {
             let mut held = self.value_pair(&keys).await?;
@@ -200,7 +208,12 @@ impl Shared {
             if let Some(bytes) = held[1].take() {
                 let Versioned { version, entry } = self.decode::<Session>(&keys[1], &bytes)?;
                 if entry.last() < before {
-                    writes.push(Write { key: keys[1].clone(), expected: Some(version), value: Vec::new(), ttl_ms: 1 });
+                    writes.push(Write {
+                        key: keys[1].clone(),
+                        expected: Some(version),
+                        value: Vec::new(),
+                        ttl_ms: 1,
+                    });
                     gone = Some(0);
                 }
             }
@@ -213,7 +226,12 @@ impl Shared {
                         true => Vec::new(),
                         false => values::encode(next_version(Some(version)), &shopper),
                     };
-                    writes.push(Write { key: keys[0].clone(), expected: Some(version), value, ttl_ms: self.ttl_ms });
+                    writes.push(Write {
+                        key: keys[0].clone(),
+                        expected: Some(version),
+                        value,
+                        ttl_ms: self.ttl_ms,
+                    });
                     gone = Some((whole.history().len() - shopper.state.history().len()) as u64);
                 }
             }

@@ -413,7 +413,8 @@ pub(crate) fn erasing_leaves_the_state_that_would_be_there_had_it_never_been_tol
     flush(&mut opened);
     let visitors: std::collections::BTreeSet<_> = all.iter().map(|event| key(event).0.0).collect();
     for visitor in visitors.into_iter().map(VisitorKey) {
-        let read = |opened: &Opened| runtime().block_on(opened.reader.read(visitor, None, None)).unwrap().state;
+        let read =
+            |opened: &Opened| runtime().block_on(opened.reader.read(visitor, None, None)).unwrap().state;
         assert_eq!(read(&opened), read(&never), "{visitor:?}");
     }
     for user in (0..8).map(|i| UserKey::of(&format!("user-{i}"))) {

@@ -145,7 +145,11 @@ mod tests {
     #[test]
     fn a_file_that_is_not_readable_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        for wrong in ["{", r#"{"version": 9, "pending": []}"#, r#"{"version": 1, "pending": [{"shopper": "anna", "before": 0}]}"#] {
+        for wrong in [
+            "{",
+            r#"{"version": 9, "pending": []}"#,
+            r#"{"version": 1, "pending": [{"shopper": "anna", "before": 0}]}"#,
+        ] {
             fs::write(dir.path().join(FILE), wrong).unwrap();
             let error = Erased::pending(dir.path()).unwrap_err().to_string();
             assert!(error.contains(FILE), "{error}");

@@ -10,7 +10,8 @@ use crate::config::Config;
 
 pub fn show(config: &Config) -> anyhow::Result<Shown> {
     let runtime = runtime()?;
-    let described = runtime.block_on(async { at_rest(config)?.describe().await.map_err(anyhow::Error::from) })?;
+    let described =
+        runtime.block_on(async { at_rest(config)?.describe().await.map_err(anyhow::Error::from) })?;
     Ok(Shown {
         shoppers: described.shoppers,
         memory_bytes: None,
@@ -31,7 +32,8 @@ pub fn restore(config: &Config, from: &Path) -> anyhow::Result<(String, Backup)>
     let runtime = runtime()?;
     let state = &config.state;
     let backup = runtime.block_on(async {
-        let (store, _) = ValkeyStore::to_fill(&state.valkey, &config.kafka.topics.events, &state.store).await?;
+        let (store, _) =
+            ValkeyStore::to_fill(&state.valkey, &config.kafka.topics.events, &state.store).await?;
         let backup = store.fill(from).await?;
         store.filled().await?;
         Ok::<_, anyhow::Error>(backup)
