@@ -59,9 +59,9 @@ impl Eraser {
         let state = StateReceipt {
             forgotten,
             said: match forgotten {
-                true => format!("{} of this service, on disk as well", self.state.name()),
+                true => format!("{}, on disk as well", self.state.name()),
                 false => format!(
-                    "{} of this service, which forgets as soon as it reads the topic of erasures and can write \
+                    "{}: this service forgets as soon as it reads the topic of erasures and can write \
                      (GET /v1/status says what it waits for)",
                     self.state.name()
                 ),

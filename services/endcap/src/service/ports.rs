@@ -117,7 +117,8 @@ fn about(topic: &str, trouble: String) -> String {
     let prefix = format!("topic {topic}: ");
     let named =
         [&prefix, &format!("topic {topic}, ")].iter().any(|prefix| trouble.starts_with(prefix.as_str()));
-    if named { trouble } else { prefix + &trouble }
+    // The trouble of another topic that this one waits for is part of the sentence.
+    if named { trouble } else { prefix + &trouble.replace("topic ", "") }
 }
 
 pub(super) fn position(place: &Place) -> Position {

@@ -42,11 +42,11 @@ impl State {
         }
     }
 
-    /// What it is called.
+    /// What it is called in a receipt.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Embedded(_) => "the embedded state",
-            Self::Valkey(_) => "the shared state",
+            Self::Embedded(_) => "the embedded state of this service",
+            Self::Valkey(_) => "the shared state (another replica may have been first, and have counted)",
         }
     }
 
