@@ -124,7 +124,8 @@ fn rewrite(runtime: &Runtime, config: &Config, archives: &[PathBuf]) -> Vec<Arch
             return archives.iter().map(|dir| failed(dir, anyhow::anyhow!(said.clone()))).collect();
         }
     };
-    let rewrite = |dir: &PathBuf| archive::erase(dir, &known).unwrap_or_else(|error| failed(dir, error.into()));
+    let rewrite =
+        |dir: &PathBuf| archive::erase(dir, &known).unwrap_or_else(|error| failed(dir, error.into()));
     let receipts = archives.iter().map(rewrite).collect();
     if let Err(error) = known.flush(REACH) {
         tracing::warn!("visitors that were found in an archive are not announced: {error}");
