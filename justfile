@@ -81,7 +81,7 @@ bench-recommend:
 # The long forms of the fault tests: `just faults` runs all, `just faults kill` those whose names hold "kill". Hours on a busy
 # machine; ENDCAP_FAULTS_TIMES=20 kills 20 times instead of 100. Figures: target/faults/NAME.json.
 faults *NAMES:
-    ENDCAP_FAULTS=long cargo test --release -p endcap-live -p endcap --test faults -- --nocapture --test-threads 1 {{ NAMES }}
+    ENDCAP_FAULTS=long cargo test --release --workspace --test faults -- --include-ignored --nocapture --test-threads 1 {{ NAMES }}
 
 bench-evaluation:
     cargo run --release -p endcap-benches --bin endcap-bench -- evaluation

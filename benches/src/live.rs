@@ -200,6 +200,7 @@ impl Live {
             writer,
             dead_letters: DeadLetters::new(letters, &*config.topics.dead_letters),
             config: ConsumerConfig::default(),
+            erasures: None,
         });
         let drain = CancellationToken::new();
         let running = tokio::spawn(service.run(drain.clone()));

@@ -46,6 +46,7 @@ pub fn run(extent: Extent) -> anyhow::Result<Report> {
         recommender,
         events: None,
         items: None,
+        eraser: None,
         bundles: None,
         stream: None,
         clock: Arc::new(SystemClock),

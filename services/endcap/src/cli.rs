@@ -60,6 +60,8 @@ pub enum Command {
     /// The state of a service: look at it, back it up, restore it, rebuild it.
     #[command(subcommand)]
     State(StateCommand),
+    /// Forget a shopper: in the state, the archive, the next training; with a receipt.
+    Erase(EraseArgs),
     /// The bundles of a folder: list, activate, roll back.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -565,6 +567,29 @@ pub enum ModelsCommand {
         #[arg(value_name = "BUNDLES")]
         root: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// Who: an account, and every visitor who was seen logged in to it.
+    #[arg(long, value_name = "ID", required_unless_present = "visitor")]
+    pub user: Option<String>,
+    /// Or one visitor: a browser or device.
+    #[arg(long, value_name = "ID", conflicts_with = "user")]
+    pub visitor: Option<String>,
+    /// The configuration of the service whose shopper it is; the defaults when absent.
+    #[arg(long, value_name = "FILE", env = "ENDCAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One entry of the configuration. May be repeated; goes before the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The service that is asked, as http://HOST:PORT; server.address of the configuration when absent, and where nobody
+    /// answers there the state is told here.
+    #[arg(long, value_name = "URI")]
+    pub address: Option<String>,
+    /// A folder that `endcap archive` wrote, to be rewritten without them. May be repeated.
+    #[arg(long = "archive", value_name = "DIR")]
+    pub archives: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use endcap_live::{
-    KafkaConfig, StoreConfig, ValkeyConfig, archive::ArchiveConfig, consumer::ConsumerConfig,
-    consumer::Group, impressions::ImpressionConfig,
+    KafkaConfig, StoreConfig, ValkeyConfig,
+    archive::ArchiveConfig,
+    consumer::ConsumerConfig,
+    consumer::Group,
+    erasures::{ErasureConfig, ErasureKey},
+    impressions::ImpressionConfig,
 };
 use endcap_recommend::RecommendConfig;
 use endcap_server::ServerConfig;
@@ -39,6 +43,8 @@ pub struct Config {
     pub state: StateConfig,
     /// How events are taken in.
     pub consumer: ConsumerConfig,
+    /// How shoppers are named who are to be forgotten.
+    pub erasures: ErasureConfig,
     /// Limits of the impressions' way out.
     pub impressions: ImpressionConfig,
     /// How slates are made.
@@ -143,6 +149,15 @@ impl Config {
         self.recommend.validate().map_err(|error| wrong(error.to_string()))
     }
 
+    /// The key of the erasures, where one is named.
+    ///
+    /// # Errors
+    /// When it is not where it should be, or is no key.
+    pub fn erasure_key(&self) -> Result<Option<ErasureKey>, ConfigError> {
+        let wrong = |message: String| ConfigError { origin: "check".to_owned(), message };
+        self.erasures.read().map_err(|error| wrong(format!("key `erasures.key`: {}", error.reason)))
+    }
+
     /// How events are taken in, given who keeps the state: other replicas see an item's counters once they are
     /// flushed, and are to be a second behind at most.
     pub fn consuming(&self) -> ConsumerConfig {
@@ -163,6 +178,7 @@ impl Default for Config {
             bundles: BundlesConfig::default(),
             state: StateConfig::default(),
             consumer: ConsumerConfig::default(),
+            erasures: ErasureConfig::default(),
             impressions: ImpressionConfig::default(),
             recommend: RecommendConfig::default(),
             archive: ArchiveConfig::default(),

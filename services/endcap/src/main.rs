@@ -38,6 +38,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Archive(args) => commands::archive::run(args, output),
         Command::Events(command) => commands::events::run(command, output),
         Command::State(command) => commands::state::run(command, output),
+        Command::Erase(args) => commands::erase::run(args, output),
         Command::Models(command) => commands::models::run(command, output),
         Command::Doctor(args) => commands::doctor::run(args, output),
     }

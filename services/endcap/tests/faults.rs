@@ -4,14 +4,14 @@
 
 mod broker;
 mod disk;
+mod erasing;
 mod program;
 mod publishing;
+mod redis;
 mod shop;
 
 use std::{
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,8 @@ use endcap_clickstream::Dataset;
 use endcap_live::MockBroker;
 use endcap_proto::v1::{RecommendRequest, WriteEventsRequest};
 use program::{Client, PATIENCE, Service, settings};
-use shop::{fixture, skip, view};
+use redis::Redis;
+use shop::{fixture, view};
 
 /// Between two requests of one client.
 const PACE: Duration = Duration::from_millis(10);
@@ -275,37 +276,6 @@ async fn fault_14_a_disk_that_turns_read_only_stops_no_slate() {
         serde_json::json!({"fault": 14, "answered": during.len(), "failed": 0, "p99_ms": p99(&during)}),
     );
     service.kill();
-}
-
-/// A Redis server, which ends with this.
-struct Redis {
-    address: String,
-    script: Child,
-}
-
-impl Redis {
-    fn start() -> Option<Self> {
-        let there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
-        if !there {
-            skip("redis", "redis-server 7", "there is no redis-server");
-            return None;
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/redis/redis.sh");
-        let mut command = Command::new("bash");
-        command.arg(script).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut script = command.spawn().unwrap();
-        let mut address = String::new();
-        BufReader::new(script.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        assert!(address.contains(':'), "redis.sh started no server");
-        Some(Self { address: address.trim().to_owned(), script })
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        drop(self.script.stdin.take()); // which ends it
-        let _ = self.script.wait();
-    }
 }
 
 /// Two replicas over one Redis: a click that one of them takes in is seen by the other; when one is killed, the

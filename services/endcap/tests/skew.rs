@@ -117,6 +117,7 @@ async fn replay(shop: &Fixture, arrivals: &[Arrival], from: EventTime, dir: &Pat
         source: Box::new(log.source("events")),
         writer: Box::new(writer),
         dead_letters: DeadLetters::new(Arc::clone(&sink), "dead-letters"),
+        erasures: None,
         config: ConsumerConfig::default(),
     });
     let (sending, impressions) = impressions::Service::new(impressions::Options {

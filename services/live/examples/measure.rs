@@ -270,6 +270,7 @@ impl Running {
             DeadLetters::new(Arc::new(KafkaSink::patient(config)?), config.topics.dead_letters.as_str());
         let source = Box::new(KafkaSource::new(config, &config.topics.events)?);
         let options = consumer::Options {
+            erasures: None,
             source,
             writer: Box::new(writer),
             dead_letters,

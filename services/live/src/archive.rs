@@ -16,6 +16,8 @@
 //! in the archive exactly once, whenever the process was killed. (A bucket cannot be locked: `bucket` says how rolls
 //! are claimed there.)
 //!
+//! Who was erased is left out ([`run_without`]), and files that hold something of them are written anew ([`erase()`]).
+//!
 //! Late events are archived; repeats stay repeats (readers drop them by event id). What came without
 //! consent is not archived, nor is what is no event.
 //!
@@ -25,6 +27,7 @@
 mod archived;
 mod bucket;
 mod duty;
+mod erase;
 mod fetch;
 mod files;
 mod items;
@@ -32,6 +35,7 @@ mod location;
 mod rebuild;
 mod roll;
 mod storage;
+mod without;
 
 use std::{
     collections::BTreeMap,
@@ -47,9 +51,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub use archived::ArchivedEvents;
+pub use erase::erase;
 pub use fetch::{Fetched, fetch};
 pub use location::{Location, LocationError, S3Config};
 pub use rebuild::{Rebuilt, rebuild};
+pub use without::run_without;
 
 use self::duty::{Counts, Duty, attempt};
 use crate::{ConfigError, EventSource, KafkaConfig, KafkaSource, PartitionOffset, SourceError, StoreError};
@@ -102,7 +108,7 @@ pub struct Service {
 }
 
 /// How the archive is doing. Clones see the same.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Handle {
     status: Arc<Mutex<ArchiveStatus>>,
 }
@@ -181,7 +187,7 @@ pub enum Error {
         /// Where the roll began.
         offset: i64,
     },
-    /// How to reach a bucket is not said, or wrongly.
+    /// How to reach the topics or a bucket is not said, or wrongly.
     #[error("{0}")]
     Settings(String),
     /// A thread panicked: a bug.
@@ -231,8 +237,13 @@ impl Options {
 impl Service {
     /// The service, and the handle that tells how it is doing.
     pub fn new(options: Options) -> (Self, Handle) {
-        let status = Arc::new(Mutex::new(ArchiveStatus::default()));
-        (Self { options, status: status.clone() }, Handle { status })
+        let handle = Handle::default();
+        (Self::going_on(options, &handle), handle)
+    }
+
+    /// A service that counts on from where the handle's was.
+    fn going_on(options: Options, handle: &Handle) -> Self {
+        Self { options, status: handle.status.clone() }
     }
 
     /// Archives until `drain`; finishes the rolls it is at. What may pass (a full disk, a bucket that does not answer)
@@ -242,13 +253,14 @@ impl Service {
     /// When a topic cannot be read or a file cannot be written; nothing that was finished is lost.
     pub async fn run(self, drain: CancellationToken) -> Result<(), Error> {
         let Self { options: Options { to, events, impressions, items, config, until_end }, status } = self;
-        let duty = |source, work| Duty {
+        let before = status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let duty = |source: Box<dyn EventSource>, work| Duty {
+            counts: before.get(source.topic()).map(Counts::of).unwrap_or_default(),
             source,
             work,
             stop: CancellationToken::new(),
             until_end,
             config: config.clone(),
-            counts: Counts::default(),
             status: status.clone(),
         };
         let mut duties = vec![

@@ -17,7 +17,10 @@ use std::sync::Arc;
 
 use endcap_proto::EventView;
 
-use crate::{Outcome, PartitionOffset, StateStore, StateWriter, StoreError};
+use crate::{
+    Outcome, PartitionOffset, StateStore, StateWriter, StoreError,
+    erasures::{Erasure, Gone},
+};
 
 /// Takes events in, for the one consumer that owns their partitions.
 pub trait StateBackend: Send {
@@ -78,6 +81,20 @@ pub trait StateBackend: Send {
     /// # Errors
     /// When it has failed for good.
     fn wait_for_flush(&mut self) -> Result<(), StoreError>;
+
+    /// Forgets shoppers, each up to their instant, and for an account the visitors who were seen logged in to it; says
+    /// of each what there was. Their events are no longer handed to [`Self::apply`] by then. Doing it again changes
+    /// nothing, and it is done again whenever partitions are acquired.
+    ///
+    /// # Errors
+    /// When the state cannot be read or written. With an error for which [`StoreError::is_transient`] holds some of
+    /// it may have been done, and it is to be tried again.
+    fn erase(&mut self, erasures: &[Erasure]) -> Result<Vec<Gone>, StoreError>;
+
+    /// Whether what was erased is gone from wherever the state is kept, and not from memory alone.
+    fn is_forgotten_for_good(&self) -> bool {
+        true
+    }
 
     /// Who can tell, on any thread, how far readers see.
     fn progress(&self) -> Arc<dyn AppliedOffsets>;
@@ -148,6 +165,14 @@ impl StateBackend for StateWriter {
 
     fn wait_for_flush(&mut self) -> Result<(), StoreError> {
         StateWriter::wait_for_flush(self)
+    }
+
+    fn erase(&mut self, erasures: &[Erasure]) -> Result<Vec<Gone>, StoreError> {
+        StateWriter::erase(self, erasures)
+    }
+
+    fn is_forgotten_for_good(&self) -> bool {
+        StateWriter::is_forgotten_for_good(self)
     }
 
     fn progress(&self) -> Arc<dyn AppliedOffsets> {

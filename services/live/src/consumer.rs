@@ -16,13 +16,17 @@
 //!
 //! **Invariant.** No offset is ever committed to a group.
 //!
+//! **Erasures.** The topic `erasures` is read to its end before the first event is, and followed from then on: an
+//! event of an erased shopper is passed over, and the state forgets what it knew. The state is told all of
+//! them again whenever it acquires partitions, which another may have written meanwhile.
+//!
 //! **Backpressure.** Where the state or the dead letters cannot follow, partitions are paused: polling goes on, so
 //! that the group still hears of this member, and memory stays bounded.
 
 mod run;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -36,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     AppliedOffsets, DeadLetterCounts, DeadLetters, EventSource, GroupProtocol, Membership, PartitionOffset,
     Place, SourceError, StateBackend, StoreError,
+    erasures::{Erasure, Erasures, Gone},
 };
 
 /// How events are taken in.
@@ -92,6 +97,8 @@ pub struct Options {
     pub writer: Box<dyn StateBackend>,
     /// What takes records that are no events.
     pub dead_letters: DeadLetters,
+    /// Who is to be forgotten; without it nobody is. Nothing is read before they are known.
+    pub erasures: Option<Erasures>,
     /// How.
     pub config: ConsumerConfig,
 }
@@ -123,6 +130,8 @@ pub struct ConsumerStatus {
     pub late: u64,
     /// Events whose id was seen before.
     pub duplicates: u64,
+    /// Events of shoppers who were erased, which were passed over.
+    pub erased: u64,
     /// Records that are no events, by how far they came.
     pub rejected: BTreeMap<&'static str, u64>,
     /// What became of those.
@@ -191,6 +200,9 @@ pub enum Error {
 struct Progress {
     caught_up: bool,
     publishes: u64,
+    /// Erasures that the state has carried out, and those of them of which nothing is left on disk.
+    erasures: usize,
+    erasures_for_good: usize,
 }
 
 #[derive(Default)]
@@ -199,6 +211,7 @@ struct Shared {
     session_only: AtomicU64,
     late: AtomicU64,
     duplicates: AtomicU64,
+    erased: AtomicU64,
     lost_to_retention: AtomicU64,
     flushes: AtomicU64,
     pauses: AtomicU64,
@@ -209,6 +222,8 @@ struct Shared {
 /// What changes rarely.
 #[derive(Default)]
 struct Slow {
+    /// What there was of those erased lately, the newest last.
+    gone: VecDeque<(Erasure, Gone)>,
     rejected: BTreeMap<&'static str, u64>,
     ends: Vec<PartitionOffset>,
     trouble: Option<String>,
@@ -305,6 +320,7 @@ impl Handle {
             session_only,
             late,
             duplicates,
+            erased,
             lost_to_retention,
             flushes,
             pauses,
@@ -326,6 +342,7 @@ impl Handle {
             session_only: session_only.load(Relaxed),
             late: late.load(Relaxed),
             duplicates: duplicates.load(Relaxed),
+            erased: erased.load(Relaxed),
             rejected: slow.rejected.clone(),
             dead_letters: self.dead_letters.counts(),
             lost_to_retention: lost_to_retention.load(Relaxed),
@@ -343,6 +360,18 @@ impl Handle {
     /// consumer ended before.
     pub async fn caught_up(&self) -> bool {
         self.tick.clone().wait_for(|progress| progress.caught_up).await.is_ok()
+    }
+
+    /// Waits until the state has carried out the first `count` erasures that [`Erasures`] knows, and until nothing of
+    /// them is left on disk; false when the consumer ended before.
+    pub async fn has_erased(&self, count: usize) -> bool {
+        self.tick.clone().wait_for(|progress| progress.erasures_for_good >= count).await.is_ok()
+    }
+
+    /// What the state held of a shopper when they were erased; none where that was too long ago.
+    pub fn gone(&self, erasure: &Erasure) -> Option<Gone> {
+        let slow = self.shared.slow();
+        slow.gone.iter().rfind(|(of, _)| of == erasure).map(|(_, gone)| gone.clone())
     }
 
     /// Waits until readers see the record at `place`; false when the consumer ended before.

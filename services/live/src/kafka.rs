@@ -6,6 +6,7 @@
 
 mod mock;
 mod oauth;
+mod retention;
 mod sink;
 mod source;
 mod topics;
@@ -29,6 +30,7 @@ use rdkafka::{
 };
 
 pub use mock::{MockBroker, MockError};
+pub use retention::{Retention, retention};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use topics::{TopicsError, create_topics};

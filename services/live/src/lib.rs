@@ -8,6 +8,7 @@
 //! recommend ──► ImpressionProducer ──EventSink──► topic impressions
 //! EventService.Write ──► EventProducer ──EventSink──► topic events
 //! topics events, impressions, items ──► archive ──► date=/hour= files that `endcap-clickstream` reads
+//! topic erasures ──► Erasures ──► consumer and archive: who is forgotten, up to when
 //! ```
 //!
 //! **Invariant.** State and the offsets it came from are written in one batch, so a crash at any
@@ -22,6 +23,7 @@
 
 pub mod archive;
 pub mod consumer;
+pub mod erasures;
 pub mod impressions;
 pub mod items;
 pub mod kafka;
@@ -57,5 +59,5 @@ pub use redrive::{DeadLetter, Fate, RedriveError, RedriveOptions, RedriveReport,
 pub use source::{
     Delivered, EventSink, EventSource, PartitionBounds, Rebalance, SendError, SendFault, SourceError,
 };
-pub use store::{Backup, Outcome, StateStore, StateWriter, StoreConfig, StoreError, Trending};
-pub use valkey::{ValkeyConfig, ValkeyConfigError, ValkeyStore, ValkeyWriter};
+pub use store::{Backup, BackupOf, Outcome, StateStore, StateWriter, StoreConfig, StoreError, Trending};
+pub use valkey::{ValkeyConfig, ValkeyConfigError, ValkeyCounts, ValkeyStore, ValkeyWriter};

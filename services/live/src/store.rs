@@ -24,6 +24,7 @@ mod backup;
 pub(crate) mod codec;
 mod core;
 mod entry;
+mod erase;
 mod files;
 mod journal;
 mod operation;
@@ -53,7 +54,8 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-pub use backup::Backup;
+pub use backup::{Backup, BackupOf};
+pub(crate) use backup::{beside, clear, finish, refuse_existing};
 pub(crate) use window::Window;
 pub use writer::{Outcome, StateWriter};
 
@@ -98,6 +100,8 @@ struct Shared {
     durable: Arc<AtomicU64>,
     /// Bytes of the last snapshot.
     snapshot_bytes: AtomicU64,
+    /// Its number.
+    snapshot_number: AtomicU64,
     /// The writer has left.
     closing: AtomicBool,
     /// Held while this is open.

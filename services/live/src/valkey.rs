@@ -21,9 +21,11 @@
 //! **Counters.** Each partition has a shard of its own. A shard's changes go into a short stream, which every
 //! replica polls and sums in memory: ranking a candidate is no I/O.
 
+mod backup;
 mod commit;
 mod config;
 mod connection;
+mod erase;
 mod keys;
 mod shards;
 mod values;
@@ -31,7 +33,10 @@ mod writer;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -51,10 +56,7 @@ use self::{
     keys::Keys,
     values::{Account, Seen, Session, Shopper, Stored, Versioned},
 };
-use crate::{
-    AppliedOffsets, PartitionOffset, StoreConfig, StoreError,
-    store::{part_of_digest, session_key},
-};
+use crate::{AppliedOffsets, PartitionOffset, StoreConfig, StoreError, store::session_key};
 
 /// Version of what is kept under a prefix.
 const FORMAT: &str = "1";
@@ -63,13 +65,16 @@ const FORMAT: &str = "1";
 #[derive(Clone)]
 pub struct ValkeyStore {
     shared: Arc<Shared>,
-    _polls: Arc<DropGuard>,
+    /// None where the counters are not followed.
+    _polls: Option<Arc<DropGuard>>,
 }
 
 struct Shared {
     connection: Connection,
     keys: Keys,
     topic: Arc<str>,
+    /// What stands under the prefix.
+    mark: String,
     /// For messages: servers and prefix.
     place: String,
     /// How long a visitor is kept after the last event.
@@ -80,6 +85,25 @@ struct Shared {
     /// By item, over all partitions.
     counters: papaya::HashMap<u64, Arc<ItemCounters>>,
     trouble: Mutex<Option<String>>,
+    counts: Counts,
+}
+
+/// What was asked of the servers since this process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ValkeyCounts {
+    /// Questions and answers, each of one command or many.
+    pub round_trips: u64,
+    /// Partitions flushed: counters, event ids and offset in one write.
+    pub commits: u64,
+    /// Values that another writer had changed meanwhile, and that were read and written again.
+    pub conflicts: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    round_trips: AtomicU64,
+    commits: AtomicU64,
+    conflicts: AtomicU64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -101,22 +125,10 @@ impl ValkeyStore {
         topic: &str,
         store: &StoreConfig,
     ) -> Result<(Self, ValkeyWriter), ValkeyConfigError> {
-        config.validate()?;
-        let shared = Arc::new(Shared {
-            connection: Connection::open(config)?,
-            keys: Keys::new(&config.prefix),
-            topic: topic.into(),
-            place: format!("{}, prefix {}", config.addresses, config.prefix),
-            ttl_ms: config.ttl_hours.saturating_mul(3_600_000),
-            runtime: Handle::current(),
-            applied: ArcSwap::default(),
-            progress: Mutex::default(),
-            counters: papaya::HashMap::new(),
-            trouble: Mutex::default(),
-        });
+        let shared = Shared::open(config, topic, false)?;
         let polls = CancellationToken::new();
         tokio::spawn(shards::poll(shared.clone(), config.poll_interval_ms, polls.clone()));
-        let reader = Self { shared: shared.clone(), _polls: Arc::new(polls.drop_guard()) };
+        let reader = Self { shared: shared.clone(), _polls: Some(Arc::new(polls.drop_guard())) };
         Ok((reader.clone(), ValkeyWriter::new(reader, store)))
     }
 
@@ -127,28 +139,9 @@ impl ValkeyStore {
     /// # Errors
     /// When the servers cannot be asked.
     pub async fn digest(&self) -> Result<u64, StoreError> {
-        let shared = &self.shared;
-        let mut digest = 0u64;
-        // A sum does not depend on the order of its parts.
-        let mut add =
-            |kind, key, bytes: &[u8]| digest = digest.wrapping_add(part_of_digest(kind, key, bytes));
-        for (key, bytes) in shared.each(&shared.keys.all_shoppers()).await? {
-            let shopper = shared.decode::<Shopper>(&key, &bytes)?.entry;
-            add(0, shared.keys.number(&key), &shopper.state.encode());
-        }
-        for (key, bytes) in shared.each(&shared.keys.all_accounts()).await? {
-            let account = shared.decode::<Account>(&key, &bytes)?.entry;
-            add(1, account.user, &account.links.encode());
-        }
-        let mut sums = BTreeMap::<u64, ItemCounters>::new();
-        for partition in shared.partitions().await? {
-            for (item, counters) in shared.shard(partition).await? {
-                let sum = sums.entry(item).or_default();
-                *sum = sum.merge(&counters);
-            }
-        }
-        sums.iter().for_each(|(&item, counters)| add(2, item, &counters.encode()));
-        Ok(digest)
+        let described = self.describe().await?;
+        // It was written so.
+        Ok(u64::from_str_radix(&described.digest, 16).unwrap_or_default())
     }
 
     /// The newest event time applied.
@@ -159,6 +152,16 @@ impl ValkeyStore {
     /// What stands between this process and Valkey; none when all is well.
     pub fn trouble(&self) -> Option<String> {
         self.shared.trouble().clone()
+    }
+
+    /// What was asked of the servers.
+    pub fn counts(&self) -> ValkeyCounts {
+        let Counts { round_trips, commits, conflicts } = &self.shared.counts;
+        ValkeyCounts {
+            round_trips: round_trips.load(Relaxed),
+            commits: commits.load(Relaxed),
+            conflicts: conflicts.load(Relaxed),
+        }
     }
 
     /// The next offset of each partition, as it was last flushed.
@@ -297,8 +300,33 @@ impl AppliedOffsets for ValkeyStore {
 // === impl Shared ===
 
 impl Shared {
+    fn open(config: &ValkeyConfig, topic: &str, filling: bool) -> Result<Arc<Self>, ValkeyConfigError> {
+        config.validate()?;
+        Ok(Arc::new(Self {
+            connection: Connection::open(config)?,
+            keys: Keys::new(&config.prefix),
+            topic: topic.into(),
+            mark: Self::mark(topic, filling),
+            place: format!("{}, prefix {}", config.addresses, config.prefix),
+            ttl_ms: config.ttl_hours.saturating_mul(3_600_000),
+            runtime: Handle::current(),
+            applied: ArcSwap::default(),
+            progress: Mutex::default(),
+            counters: papaya::HashMap::new(),
+            trouble: Mutex::default(),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// What stands under a prefix that is of this version and topic; while it is being filled, something else.
+    fn mark(topic: &str, filling: bool) -> String {
+        let unfinished = if filling { "unfinished restore or rebuild, " } else { "" };
+        format!("{unfinished}version {FORMAT}, topic {topic}")
+    }
+
     /// Answers in the order of the commands, side by side.
     async fn all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
+        self.counts.round_trips.fetch_add(1, Relaxed);
         let answers = self.connection.all(commands).await.and_then(|answers| answers.into_iter().collect());
         answers.map_err(|error: redis::RedisError| self.unavailable(&error))
     }
@@ -355,7 +383,7 @@ impl Shared {
 
     /// What stands under a prefix must be of this version and topic; marks it where nothing stands yet.
     async fn claim_prefix(&self) -> Result<(), StoreError> {
-        let expected = format!("version {FORMAT}, topic {}", self.topic);
+        let expected = self.mark.clone();
         let mark = redis::cmd("SET").arg(self.keys.mark()).arg(&expected).arg("NX").to_owned();
         let answers = self.all(vec![mark, keys::get(&self.keys.mark())]).await?;
         let found: Option<String> = self.value(answers.into_iter().nth(1).unwrap_or_default())?;
@@ -373,20 +401,6 @@ impl Shared {
         let mut partitions: Vec<i32> = self.value(self.one(members).await?)?;
         partitions.sort_unstable();
         Ok(partitions)
-    }
-
-    /// Every key of a pattern, with its value.
-    async fn each(&self, pattern: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let keys = redis::cmd("KEYS").arg(pattern).to_owned();
-        let keys: Vec<Vec<u8>> = self.value(self.one(keys).await?)?;
-        let mut entries = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(512) {
-            let answers = self.all(chunk.iter().map(|key| keys::get(key)).collect()).await?;
-            for (key, value) in chunk.iter().zip(answers) {
-                entries.extend(self.value::<Option<Vec<u8>>>(value)?.map(|value| (key.clone(), value)));
-            }
-        }
-        Ok(entries)
     }
 }
 

@@ -51,6 +51,9 @@ laws! {
     the_devices_of_an_account_are_read_as_one
     what_was_flushed_is_there_after_a_restart_with_the_offset_to_read_on_from
     crashes_and_repeats_leave_the_state_of_an_undisturbed_run
+    an_erased_visitor_is_forgotten_up_to_the_instant_and_nobody_else_is
+    an_erased_account_takes_every_visitor_with_it_however_many_there_were
+    erasing_leaves_the_state_that_would_be_there_had_it_never_been_told
 }
 
 fn flush(writer: &mut dyn StateBackend) {
@@ -307,4 +310,70 @@ fn reading_while_writing_never_claims_more_than_it_shows() {
     }
     *stop.lock().unwrap() = true;
     assert!(reading.join().unwrap() > 0);
+}
+
+#[test]
+fn a_backup_of_a_shared_state_is_put_back_whole_and_goes_on_where_it_was() {
+    for server in [Server::one, Server::cluster] {
+        let Some(server) = server() else { return skipped() };
+        let (place, other, third) = (server.place(), server.place(), server.place());
+        let events = events(23, 1200);
+        let log = log_of(&events);
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, config) = (dir.path().join("kept"), StoreConfig::default());
+        let mut opened = place.open(&config);
+        opened.writer.acquire(&[0, 1, 2]).unwrap();
+        for (&partition, events) in &log {
+            apply(&mut *opened.writer, partition, events, 0, 200);
+        }
+        flush(&mut *opened.writer);
+        // What visitors did since is ahead of the partitions.
+        for (&partition, events) in &log {
+            apply(&mut *opened.writer, partition, events, 200, 250);
+        }
+        opened.writer.publish().unwrap();
+        let backup = runtime().block_on(async {
+            let store = ValkeyStore::at_rest(&place.0, "events").unwrap();
+            let backup = store.backup(&kept).await.unwrap();
+            let error = store.backup(&kept).await.unwrap_err();
+            assert!(error.to_string().contains("there already"), "{error}");
+            backup
+        });
+        assert_eq!(backup.offsets.iter().map(|at| at.offset).collect::<Vec<_>>(), [200; 3]);
+
+        let restored = |to: &ValkeyConfig| {
+            runtime().block_on(async {
+                let (store, _) = ValkeyStore::to_fill(to, "events", &config).await?;
+                let backup = store.fill(&kept).await?;
+                store.filled().await.map(|()| backup)
+            })
+        };
+        assert_eq!(restored(&other.0).unwrap(), backup);
+        let error = restored(&other.0).unwrap_err().to_string();
+        assert!(error.contains("another state.valkey.prefix"), "{error}");
+        let mut opened = other.open(&config);
+        for at in opened.writer.acquire(&[0, 1, 2]).unwrap() {
+            let events = &log[&at.partition];
+            apply(&mut *opened.writer, at.partition, events, at.offset as usize, events.len());
+        }
+        flush(&mut *opened.writer);
+        assert_eq!((opened.digest)(), digest_of(events.iter().map(|event| (0, event))));
+
+        // Filled halfway, nobody uses it, and it is begun again.
+        let values = kept.join("values");
+        let whole = std::fs::read(&values).unwrap();
+        for at in (0..whole.len()).step_by(whole.len() / 12) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 4;
+            std::fs::write(&values, flipped).unwrap();
+            let error = restored(&third.0).unwrap_err().to_string();
+            assert!(error.contains("not readable"), "at {at}: {error}");
+        }
+        let error = third.open(&config).writer.acquire(&[0]).unwrap_err().to_string();
+        assert!(error.contains("unfinished"), "{error}");
+        std::fs::write(&values, whole).unwrap();
+        assert_eq!(restored(&third.0).unwrap(), backup);
+        let embedded = endcap_live::Backup::restore(&kept, &dir.path().join("state"), &config).unwrap_err();
+        assert!(embedded.to_string().contains("state.backend = \"valkey\""), "{embedded}");
+    }
 }

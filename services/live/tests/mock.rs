@@ -62,6 +62,7 @@ async fn a_broker_that_is_away_is_waited_for_and_named() {
     let (_, writer) = StateStore::open(dir.path(), "events", &StoreConfig::default()).unwrap();
     let patient = Arc::new(KafkaSink::patient(&config).unwrap());
     let (service, handle) = consumer::Service::new(consumer::Options {
+        erasures: None,
         source: Box::new(KafkaSource::new(&config, "events").unwrap()),
         writer: Box::new(writer),
         dead_letters: DeadLetters::new(patient.clone(), "dead-letters"),

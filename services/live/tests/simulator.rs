@@ -92,7 +92,8 @@ async fn survive(place: &dyn Place, log: &MemoryLog, seed: u64) -> (u64, consume
             ..consumer::ConsumerConfig::default()
         };
         let dead_letters = DeadLetters::new(Arc::new(log.clone()), "dead-letters");
-        let options = consumer::Options { source: Box::new(source), writer, dead_letters, config };
+        let options =
+            consumer::Options { source: Box::new(source), writer, dead_letters, erasures: None, config };
         let (service, handle) = consumer::Service::new(options);
         match service.run(drain).await {
             Ok(()) => return (digest(), handle.status()),
@@ -158,6 +159,7 @@ async fn a_run_counts_each_record_once() {
     let dead_letters = DeadLetters::new(Arc::new(log.clone()), "dead-letters");
     let config = consumer::ConsumerConfig::default();
     let options = consumer::Options {
+        erasures: None,
         source: Box::new(log.source("events")),
         writer: Box::new(writer),
         dead_letters,

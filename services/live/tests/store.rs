@@ -324,6 +324,54 @@ fn a_visitor_and_a_user_are_forgotten_for_good() {
 }
 
 #[test]
+fn nothing_of_an_erased_shopper_is_left_in_any_file_also_after_a_kill() {
+    let mut shop = Shop::open();
+    for i in 0..300 {
+        shop.tell(by(
+            view(&format!("e{i}"), &format!("v{}", i % 30), "shoe", i / 10),
+            &format!("u{}", i % 10),
+        ));
+    }
+    shop.writer.flush().unwrap();
+    let visitor = VisitorKey::of("v7");
+    let mentions = |shop: &Shop, key: u64| {
+        let files = std::fs::read_dir(shop._dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let holds = |bytes: &[u8]| bytes.windows(8).any(|window| window == key.to_le_bytes());
+        files.filter(|file| holds(&std::fs::read(file).unwrap())).count()
+    };
+    assert!(mentions(&shop, visitor.0) > 0 && mentions(&shop, UserKey::of("u7").0) > 0);
+    let shopper = endcap_clickstream::Shopper::User(UserKey::of("u7"));
+    let erasure = endcap_live::erasures::Erasure { shopper, before: EventTime::clamped(START + 60 * MINUTE) };
+    let gone = shop.writer.erase(&[erasure]).unwrap();
+    assert_eq!((gone[0].visitors, gone[0].linked.len()), (3, 3));
+    let for_good = |writer: &mut StateWriter| {
+        let began = std::time::Instant::now();
+        while !writer.is_forgotten_for_good() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(60));
+            writer.flush().unwrap();
+        }
+    };
+    assert!(!shop.writer.is_forgotten_for_good());
+    for_good(&mut shop.writer);
+    assert!(shop.history("v7", Some("u7"), None).is_empty());
+    assert_eq!((mentions(&shop, visitor.0), mentions(&shop, UserKey::of("u7").0)), (0, 0));
+    assert!(mentions(&shop, VisitorKey::of("v8").0) > 0);
+    // Killed when the journal had it and there was no snapshot yet: the next start makes one.
+    shop.writer.forget(VisitorKey::of("v8"), erasure.before).unwrap();
+    shop.writer.unlink(UserKey::of("u8")).unwrap();
+    shop.writer.flush().unwrap();
+    assert!(mentions(&shop, VisitorKey::of("v8").0) > 0);
+    let Shop { store, writer, next, _dir } = shop;
+    drop((store, writer));
+    let (store, mut writer) = StateStore::open(_dir.path(), "events", &StoreConfig::default()).unwrap();
+    assert!(!writer.is_forgotten_for_good());
+    for_good(&mut writer);
+    let shop = Shop { store, writer, next, _dir };
+    assert_eq!(mentions(&shop, VisitorKey::of("v8").0), 0);
+    assert!(mentions(&shop, VisitorKey::of("v9").0) > 0);
+}
+
+#[test]
 fn a_snapshot_replaces_the_journal_before_it() {
     let mut shop = Shop::open();
     for i in 0..5000 {

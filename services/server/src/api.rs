@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
-use endcap_proto::{Event, EventTime, FieldError, Item, ItemId, ItemKey, v1};
+use endcap_proto::{
+    Event, EventTime, FieldError, Item, ItemId, ItemKey, UserId, VisitorId,
+    v1::{self, purge_events_request},
+};
 use endcap_recommend::{FilterExpression, ItemChange, MAX_IDS, Position, Query, Recommender};
 
 use crate::{
-    AdminError, ApiError, BundleAdmin, Code, EventWriter, ItemWriter, StreamStatus, limits::Limits,
-    metrics::Metrics,
+    AdminError, ApiError, BundleAdmin, Code, EraseError, Eraser, EventWriter, ItemWriter, ShopperId,
+    StreamStatus, limits::Limits, metrics::Metrics,
 };
 
 /// What the methods work on. Parts that are absent answer for themselves: UNAVAILABLE, and why.
@@ -16,6 +19,7 @@ pub(crate) struct Api {
     pub(crate) recommender: Arc<Recommender>,
     pub(crate) events: Option<Arc<dyn EventWriter>>,
     pub(crate) items: Option<Arc<dyn ItemWriter>>,
+    pub(crate) eraser: Option<Arc<dyn Eraser>>,
     pub(crate) bundles: Option<Arc<dyn BundleAdmin>>,
     pub(crate) stream: Option<Arc<dyn StreamStatus>>,
     pub(crate) metrics: Arc<Metrics>,
@@ -64,9 +68,18 @@ impl Api {
         Ok(v1::WriteEventsResponse { written: written as u32 })
     }
 
-    pub(crate) fn purge_events(&self, _: v1::PurgeEventsRequest) -> Answer<v1::PurgeEventsResponse> {
-        let message = "Purge does not act in this version: nothing was forgotten";
-        Err(ApiError::new(Code::Unimplemented, message))
+    pub(crate) async fn purge_events(
+        &self,
+        request: v1::PurgeEventsRequest,
+        deadline: Option<Instant>,
+    ) -> Answer<v1::PurgeEventsResponse> {
+        let shopper = match request.shopper {
+            Some(purge_events_request::Shopper::VisitorId(id)) => ShopperId::Visitor(VisitorId::new(id)?),
+            Some(purge_events_request::Shopper::UserId(id)) => ShopperId::User(UserId::new(id)?),
+            None => return Err(FieldError::new("shopper", "must be set: visitor_id or user_id").into()),
+        };
+        let eraser = self.eraser.as_ref().ok_or_else(|| absent("broker", "nobody can be forgotten"))?;
+        Ok(v1::PurgeEventsResponse { receipt: eraser.erase(shopper, deadline).await? })
     }
 
     pub(crate) async fn upsert_items(
@@ -255,6 +268,16 @@ impl fmt::Display for PageToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "k{:016x}", self.after.0)?;
         self.filter.map_or(Ok(()), |filter| write!(f, "-{filter:016x}"))
+    }
+}
+
+impl From<EraseError> for ApiError {
+    fn from(error: EraseError) -> Self {
+        let code = match error {
+            EraseError::Refused(_) => Code::FailedPrecondition,
+            EraseError::Unavailable(_) => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

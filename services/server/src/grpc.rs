@@ -55,7 +55,8 @@ impl EventService for Api {
         &self,
         request: Request<v1::PurgeEventsRequest>,
     ) -> Result<Response<v1::PurgeEventsResponse>, Status> {
-        answer(self.purge_events(request.into_inner()))
+        let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+        answer(self.purge_events(request.into_inner(), deadline).await)
     }
 }
 

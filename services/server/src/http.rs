@@ -35,7 +35,8 @@ pub(crate) fn methods() -> Router<Api> {
         .route(
             "/v1/events:purge",
             post(async |State(api): State<Api>, request: Request| {
-                answer(api.purge_events(body(&api, request).await?))
+                let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+                answer(api.purge_events(body(&api, request).await?, deadline).await)
             }),
         )
         .route(

@@ -2,7 +2,7 @@
 //!
 //! [`Options`] → [`Service::run`] → [`Handle`] → [`Error`]. Both protocols share one port, one set of methods, one
 //! mapping of errors and one limiter. What the methods work on comes through traits that the binary fills:
-//! [`EventWriter`], [`ItemWriter`], [`BundleAdmin`], [`StreamStatus`].
+//! [`EventWriter`], [`ItemWriter`], [`Eraser`], [`BundleAdmin`], [`StreamStatus`].
 
 #![forbid(unsafe_code)]
 
@@ -19,5 +19,8 @@ mod service;
 
 pub use config::{InvalidConfig, LimitsConfig, ServerConfig};
 pub use error::{ApiError, Code};
-pub use ports::{AdminError, BundleAdmin, EventWriter, ItemWriter, StreamReport, StreamStatus, WriteError};
+pub use ports::{
+    AdminError, BundleAdmin, EraseError, Eraser, EventWriter, ItemWriter, SharedStateReport, ShopperId,
+    StreamReport, StreamStatus, WriteError,
+};
 pub use service::{Error, Handle, Options, Service};

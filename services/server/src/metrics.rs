@@ -261,6 +261,8 @@ impl Collector for Stream {
             report.repeated,
         )?;
         counter(&mut encoder, "events_late", "Events too late to be applied.", report.late)?;
+        let help = "Events of shoppers who were erased, which were passed over.";
+        counter(&mut encoder, "events_erased", help, report.erased)?;
         counter(&mut encoder, "events_dead", "Messages that went to the dead letters.", report.dead)?;
         counter(
             &mut encoder,
@@ -298,6 +300,15 @@ impl Collector for Stream {
             "Times that a consumer group dealt the partitions out anew.",
             report.rebalances,
         )?;
+        if let Some(shared) = report.shared_state {
+            let help = "Questions to the servers of the shared state, each of one command or many.";
+            counter(&mut encoder, "shared_state_round_trips", help, shared.round_trips)?;
+            let help = "Partitions flushed to the shared state: counters, event ids and offset in one write.";
+            counter(&mut encoder, "shared_state_commits", help, shared.commits)?;
+            let help =
+                "Values of the shared state that another writer had changed, and that were written again.";
+            counter(&mut encoder, "shared_state_conflicts", help, shared.conflicts)?;
+        }
         let help = "Records in finished files of the archive.";
         let kind = prometheus_client::metrics::MetricType::Counter;
         let mut archived = encoder.encode_descriptor("archive_records", help, None, kind)?;

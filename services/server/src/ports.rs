@@ -1,6 +1,8 @@
 //! What the edges need of the rest of the process: seams that the binary fills.
 
-use endcap_proto::{Event, Item, ItemId, v1};
+use std::time::Instant;
+
+use endcap_proto::{Event, Item, ItemId, UserId, VisitorId, v1};
 use endcap_recommend::Position;
 use futures::future::BoxFuture;
 
@@ -17,6 +19,26 @@ pub trait ItemWriter: Send + Sync {
 
     /// Writes tombstones; answers when the broker has them, with the place of each record, in order.
     fn delete(&self, ids: Vec<ItemId>) -> BoxFuture<'_, Result<Vec<Position>, WriteError>>;
+}
+
+/// Forgets shoppers.
+pub trait Eraser: Send + Sync {
+    /// Has a shopper forgotten by everything that reads the topics; answers a receipt as JSON, when this service has
+    /// forgotten them, or shortly before the deadline: the receipt says what was not done by then.
+    fn erase(
+        &self,
+        shopper: ShopperId,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'_, Result<String, EraseError>>;
+}
+
+/// Who is to be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShopperId {
+    /// One browser or device.
+    Visitor(VisitorId),
+    /// An account, and whoever was seen logged in to it.
+    User(UserId),
 }
 
 /// The bundles of this service.
@@ -48,6 +70,8 @@ pub struct StreamReport {
     pub repeated: u64,
     /// Events too late to be applied.
     pub late: u64,
+    /// Events of shoppers who were erased, which were passed over.
+    pub erased: u64,
     /// Messages that went to the dead letters.
     pub dead: u64,
     /// Impressions that the broker has.
@@ -64,10 +88,23 @@ pub struct StreamReport {
     pub rebalances: u64,
     /// Records in finished files of the archive, by topic; empty where the service does not archive.
     pub archived: Vec<(String, u64)>,
+    /// What was asked of the servers of a state that replicas share; none where there is none.
+    pub shared_state: Option<SharedStateReport>,
     /// Each partition.
     pub lag: Vec<v1::PartitionLag>,
     /// Why the stream is less than it could be; empty when whole.
     pub degraded: Vec<String>,
+}
+
+/// What was asked of the servers of a state that replicas share, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SharedStateReport {
+    /// Questions and answers.
+    pub round_trips: u64,
+    /// Partitions flushed.
+    pub commits: u64,
+    /// Values that another writer had changed meanwhile.
+    pub conflicts: u64,
 }
 
 /// Nothing was written, or not all of it.
@@ -90,6 +127,17 @@ pub enum WriteError {
         /// Its size.
         bytes: usize,
     },
+}
+
+/// Nobody was forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EraseError {
+    /// The configuration does not allow it.
+    #[error("{0}")]
+    Refused(String),
+    /// The broker does not answer.
+    #[error("{0}; nothing was forgotten: try again")]
+    Unavailable(String),
 }
 
 /// The bundle that serves is the one that did before.

@@ -44,7 +44,7 @@ use tonic::server::NamedService;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    BundleAdmin, EventWriter, InvalidConfig, ItemWriter, ServerConfig, StreamStatus, api::Api, http,
+    BundleAdmin, Eraser, EventWriter, InvalidConfig, ItemWriter, ServerConfig, StreamStatus, api::Api, http,
     limits::Limits, metrics::Metrics,
 };
 
@@ -58,6 +58,8 @@ pub struct Options {
     pub events: Option<Arc<dyn EventWriter>>,
     /// Takes changes of the catalogue to the topic `items`; without it they act on this process alone.
     pub items: Option<Arc<dyn ItemWriter>>,
+    /// Forgets shoppers.
+    pub eraser: Option<Arc<dyn Eraser>>,
     /// The bundles.
     pub bundles: Option<Arc<dyn BundleAdmin>>,
     /// How the stream stands.
@@ -146,7 +148,7 @@ impl Options {
     /// # Errors
     /// When the configuration breaks a rule, or the address cannot be taken.
     pub async fn bind(self) -> Result<(Service, Handle), Error> {
-        let Self { config, recommender, events, items, bundles, stream, clock } = self;
+        let Self { config, recommender, events, items, eraser, bundles, stream, clock } = self;
         config.validate()?;
         let listener = listen(&config).await?;
         let address =
@@ -161,6 +163,7 @@ impl Options {
             recommender,
             events,
             items,
+            eraser,
             bundles,
             stream,
             metrics,

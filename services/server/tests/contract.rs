@@ -18,7 +18,8 @@ use endcap_proto::{
 };
 use endcap_recommend::{ItemChange, Position, RecommendConfig};
 use endcap_server::{
-    AdminError, BundleAdmin, EventWriter, ItemWriter, ServerConfig, StreamReport, StreamStatus, WriteError,
+    AdminError, BundleAdmin, EraseError, Eraser, EventWriter, ItemWriter, ServerConfig, ShopperId,
+    StreamReport, StreamStatus, WriteError,
 };
 use futures::{
     StreamExt,
@@ -79,6 +80,22 @@ impl ItemWriter for Broker {
     }
 }
 
+/// Says whom it was asked to forget, and how many seconds it was given.
+impl Eraser for Broker {
+    fn erase(
+        &self,
+        shopper: ShopperId,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'_, Result<String, EraseError>> {
+        async move {
+            self.check().map_err(|error| EraseError::Unavailable(error.to_string()))?;
+            let seconds = deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
+            Ok(json!({"shopper": format!("{shopper:?}"), "seconds": seconds}).to_string())
+        }
+        .boxed()
+    }
+}
+
 struct Bundles;
 
 impl Bundles {
@@ -126,6 +143,7 @@ async fn serve(edit: impl FnOnce(&mut ServerConfig)) -> (Serving, Shop, Arc<Brok
     let serving = Serving::start(&shop, edit, |options| {
         options.events = Some(Arc::clone(&broker) as Arc<dyn EventWriter>);
         options.items = Some(Arc::clone(&broker) as Arc<dyn ItemWriter>);
+        options.eraser = Some(Arc::clone(&broker) as Arc<dyn Eraser>);
         options.bundles = Some(Arc::new(Bundles));
         options.stream = Some(Arc::new(Stream));
     })
@@ -386,9 +404,33 @@ async fn events_reach_the_broker_whole_or_not_at_all() {
     let status = client.write(v1::WriteEventsRequest { events: vec![view(9)] }).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("connection refused"), "{status}");
-    let purge = client.purge(v1::PurgeEventsRequest::default()).await.unwrap_err();
-    assert_eq!(purge.code(), Code::Unimplemented);
-    assert!(purge.message().contains("nothing was forgotten"));
+    serving.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shopper_is_forgotten_by_one_method_and_the_answer_is_a_receipt() {
+    let (serving, _shop, broker) = serve(|_| {}).await;
+    let mut client = EventServiceClient::new(serving.channel().await);
+    let purge = |shopper| v1::PurgeEventsRequest { shopper };
+    let anna = purge(Some(v1::purge_events_request::Shopper::UserId("anna".into())));
+    let mut request = tonic::Request::new(anna.clone());
+    request.set_timeout(Duration::from_secs(30));
+    let answer = client.purge(request).await.unwrap().into_inner();
+    let receipt: Value = serde_json::from_str(&answer.receipt).unwrap();
+    assert_eq!(receipt["shopper"], "User(UserId(\"anna\"))");
+    assert!((20.0..=30.0).contains(&receipt["seconds"].as_f64().unwrap()), "{receipt}");
+    let (status, answer) = post(&serving, "/v1/events:purge", &json!({"visitorId": "v-1"})).await;
+    assert_eq!(status, 200);
+    assert!(answer["receipt"].as_str().unwrap().contains("Visitor(VisitorId("), "{answer}");
+    // Nobody, and nobody's id.
+    let status = client.purge(purge(None)).await.unwrap_err();
+    assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "shopper");
+    let (status, error) = post(&serving, "/v1/events:purge", &json!({"userId": ""})).await;
+    assert_eq!((status, error["code"].as_i64()), (400, Some(3)), "{error}");
+    broker.unplugged.store(true, Ordering::Relaxed);
+    let status = client.purge(anna).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("nothing was forgotten"), "{status}");
     serving.stop().await.unwrap();
 }
 

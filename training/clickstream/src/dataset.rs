@@ -6,11 +6,13 @@
 //!     items.arrow               the catalogue; or items/**/*.arrow
 //!     impressions/**/*.arrow    the slates that were served
 //!     _items.offsets.json       which point of the topic `items` the catalogue is of
+//!     _erasures.json            shoppers whom the files are yet to be rewritten without: no reader sees them
 //! ```
 //!
 //! Everything but the events may be missing. Names that begin with `.` or `_` are passed over; any
 //! other file among the data is an error, so that nothing is left out in silence.
 
+mod erasures;
 mod items_offsets;
 mod write;
 
@@ -18,6 +20,7 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use endcap_proto::{Event, Item, v1::Impression};
@@ -27,7 +30,7 @@ pub use items_offsets::ItemsOffset;
 pub use write::{DatasetSummary, DatasetWriter};
 
 use crate::{
-    ClickstreamError, EventBatch,
+    ClickstreamError, Erased, EventBatch,
     error::IoContext,
     file::{has_known_ending, known_endings},
     table::{Table, TableReader},
@@ -210,10 +213,11 @@ impl Dataset {
         part: Part,
     ) -> Result<impl Iterator<Item = Result<EventBatch, ClickstreamError>> + Send + use<>, ClickstreamError>
     {
-        Ok(Files::<Event>::read(self.event_files(part)?))
+        Files::<Event>::read(self.event_files(part)?, &self.folders)
     }
 
-    /// The files of one part, sorted by path within each folder. Reading them in parallel is sound.
+    /// The files of one part, sorted by path within each folder. Reading them in parallel is sound. What they
+    /// hold of shoppers whose erasure is pending is passed over by [`Self::events_of`] alone.
     ///
     /// # Errors
     /// As [`Self::events_of`].
@@ -268,14 +272,14 @@ impl Dataset {
         for Folder { dir, .. } in &self.folders {
             files.extend(data_files(&dir.join(IMPRESSIONS))?);
         }
-        Ok(Files::<Impression>::read(files))
+        Files::<Impression>::read(files, &self.folders)
     }
 
     /// The catalogue as it is written: a product may be there again.
     pub(crate) fn item_batches(
         &self,
     ) -> Result<impl Iterator<Item = Result<Vec<Item>, ClickstreamError>> + use<>, ClickstreamError> {
-        Ok(Files::<Item>::read(self.item_files()?))
+        Files::<Item>::read(self.item_files()?, &[])
     }
 
     fn item_files(&self) -> Result<Vec<PathBuf>, ClickstreamError> {
@@ -296,11 +300,22 @@ impl Dataset {
 struct Files<T> {
     files: std::vec::IntoIter<PathBuf>,
     open: Option<TableReader<T>>,
+    /// Whom the rows of a folder are read without, where there is anybody.
+    erased: Vec<(PathBuf, Arc<Erased>)>,
+    /// The same, of the file that is open.
+    without: Option<Arc<Erased>>,
 }
 
 impl<T> Files<T> {
-    fn read(files: Vec<PathBuf>) -> Self {
-        Self { files: files.into_iter(), open: None }
+    fn read(files: Vec<PathBuf>, folders: &[Folder]) -> Result<Self, ClickstreamError> {
+        let mut erased = Vec::new();
+        for Folder { dir, .. } in folders {
+            let pending = Erased::pending(dir)?;
+            if !pending.is_empty() {
+                erased.push((dir.clone(), Arc::new(pending)));
+            }
+        }
+        Ok(Self { files: files.into_iter(), open: None, erased, without: None })
     }
 }
 
@@ -310,9 +325,15 @@ impl<T: Table> Iterator for Files<T> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(batch) = self.open.as_mut().and_then(Iterator::next) {
-                return Some(batch);
+                return Some(match &self.without {
+                    Some(erased) => batch.and_then(|batch| T::without(batch, erased)),
+                    None => batch,
+                });
             }
-            match TableReader::open(self.files.next()?) {
+            let path = self.files.next()?;
+            let within = |(dir, _): &&(PathBuf, Arc<Erased>)| path.starts_with(dir);
+            self.without = self.erased.iter().find(within).map(|(_, erased)| Arc::clone(erased));
+            match TableReader::open(path) {
                 Ok(reader) => self.open = Some(reader),
                 Err(error) => return Some(Err(error)),
             }

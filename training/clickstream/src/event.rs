@@ -19,7 +19,7 @@ use endcap_proto::{
 };
 
 use crate::{
-    ClickstreamError,
+    ClickstreamError, Erased,
     columns::{Columns, Lists, OptionalText, TextLists, TextMaps, value},
     schema::Contract,
     table::{Builder, Table, TableReader, TableWriter, record_batch},
@@ -365,6 +365,16 @@ impl Table for Event {
             transaction: transaction_columns(columns)?,
             log: log_columns(columns)?,
         })
+    }
+
+    fn without(batch: EventBatch, erased: &Erased) -> Result<EventBatch, ClickstreamError> {
+        let covered = |event: &EventRef<'_>| erased.covers_event(event);
+        if !batch.iter().any(|event| covered(&event)) {
+            return Ok(batch);
+        }
+        let kept: Vec<Event> =
+            batch.iter().filter(|event| !covered(event)).map(|event| event.to_event()).collect();
+        EventBatch::from_events(&kept)
     }
 }
 

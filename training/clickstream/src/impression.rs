@@ -14,7 +14,7 @@ use endcap_proto::{
 };
 
 use crate::{
-    ClickstreamError,
+    ClickstreamError, Erased,
     columns::{Columns, Lists, OptionalText, TextLists, TextMaps, value},
     schema::Contract,
     table::{Table, TableReader, TableWriter},
@@ -90,6 +90,11 @@ impl Table for Impression {
             }
         };
         (0..rows).map(impression).collect()
+    }
+
+    fn without(mut batch: Vec<Impression>, erased: &Erased) -> Result<Vec<Impression>, ClickstreamError> {
+        batch.retain(|impression| !erased.covers_impression(impression));
+        Ok(batch)
     }
 }
 

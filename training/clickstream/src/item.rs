@@ -7,7 +7,7 @@ use arrow::{
 use endcap_proto::{Attribute, Availability, EventTime, FieldError, Item, v1};
 
 use crate::{
-    ClickstreamError,
+    ClickstreamError, Erased,
     builders::{Names, NumberLists, Numbers, Offsets, TextLists, TextMaps, Texts, Times},
     columns::{Columns, value},
     schema::Contract,
@@ -243,6 +243,11 @@ impl Table for Item {
             Item::try_from(item).map_err(|error| columns.bad(row, error.field, error.rule))
         };
         (0..rows).map(item).collect()
+    }
+
+    /// Products are no shoppers.
+    fn without(batch: Vec<Item>, _: &Erased) -> Result<Vec<Item>, ClickstreamError> {
+        Ok(batch)
     }
 }
 

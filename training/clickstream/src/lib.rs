@@ -20,6 +20,7 @@ mod bad_rows;
 mod builders;
 mod columns;
 mod dataset;
+mod erased;
 mod error;
 mod event;
 mod file;
@@ -40,6 +41,7 @@ pub use bad_rows::{BadRowLimit, BadRowSummary, BadRows};
 pub use dataset::{
     Dataset, DatasetInfo, DatasetSummary, DatasetWriter, FixedSplit, ItemsOffset, Part, TimeKind,
 };
+pub use erased::{Erased, Shopper};
 pub use error::ClickstreamError;
 pub use event::{EventBatch, EventItemRef, EventReader, EventRef, EventWriter, LogPosition, TransactionRef};
 pub use impression::{ImpressionReader, ImpressionWriter};

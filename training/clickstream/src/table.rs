@@ -9,7 +9,7 @@ use arrow::{
 use endcap_proto::FieldError;
 
 use crate::{
-    ClickstreamError,
+    ClickstreamError, Erased,
     columns::Columns,
     file::{BATCH_ROWS, RecordReader, RecordWriter},
     schema::Contract,
@@ -30,6 +30,9 @@ pub trait Table: Sized {
 
     /// Checks every value of a batch.
     fn decode(columns: &Columns<'_>, rows: usize) -> Result<Self::Batch, ClickstreamError>;
+
+    /// The rows of a batch that are not of these shoppers.
+    fn without(batch: Self::Batch, erased: &Erased) -> Result<Self::Batch, ClickstreamError>;
 }
 
 /// Gathers rows into columns.

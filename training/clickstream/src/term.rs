@@ -8,7 +8,7 @@ use endcap_proto::FieldError;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClickstreamError,
+    ClickstreamError, Erased,
     builders::{Numbers, Texts},
     columns::Columns,
     schema::Contract,
@@ -83,5 +83,10 @@ impl Table for Term {
             count: count.value(i),
         };
         Ok((0..rows).map(decode).collect())
+    }
+
+    /// Words are no shoppers.
+    fn without(batch: Vec<Term>, _: &Erased) -> Result<Vec<Term>, ClickstreamError> {
+        Ok(batch)
     }
 }

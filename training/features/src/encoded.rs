@@ -176,6 +176,14 @@ impl UserState {
         (bytes.len() >= HEAD && bytes[FLAGS] & SEEN != 0).then(|| time_at(bytes, LAST_SEEN))
     }
 
+    /// Whose account encoded bytes are of, and when that was last said; none where nobody's, or they are no state.
+    #[inline]
+    pub fn user_of(bytes: &[u8]) -> Option<(UserKey, EventTime)> {
+        let said = bytes.len() >= HEAD + 8 + TIME_BYTES && bytes[FLAGS] & USER != 0;
+        let key = bytes.get(HEAD..)?.first_chunk().map(|key| UserKey(u64::from_le_bytes(*key)));
+        key.filter(|_| said).map(|key| (key, time_at(bytes, HEAD + 8)))
+    }
+
     /// The bytes of a state that has seen nothing but this event, in `room`; their length. None where it has to
     /// be applied and encoded, as with [`Self::add_to`]; `room` then holds nothing of use.
     #[inline]

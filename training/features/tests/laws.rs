@@ -176,7 +176,9 @@ proptest! {
                     bytes = state.encode();
                 }
             }
-            prop_assert_eq!(UserState::last_seen_of(&bytes), UserState::decode_added(&bytes).unwrap().last_seen());
+            let decoded = UserState::decode_added(&bytes).unwrap();
+            prop_assert_eq!(UserState::last_seen_of(&bytes), decoded.last_seen());
+            prop_assert_eq!(UserState::user_of(&bytes).map(|(user, _)| user), decoded.user());
         }
         prop_assert_eq!(UserState::decode_added(&bytes).unwrap(), state(&facts));
     }
@@ -216,6 +218,7 @@ proptest! {
             }
             let _ = UserState::decode_added(&bytes);
             let _ = UserState::last_seen_of(&bytes);
+            let _ = UserState::user_of(&bytes);
             let _ = ItemCounters::read_encoded(&bytes, EventTime::MIN);
             let mut room = bytes.clone();
             room.resize(bytes.len() + 40, 0);

@@ -1,8 +1,14 @@
 //! `endcap archive`: topics → partitioned Arrow clickstream, in a folder or a bucket; and back from the bucket.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
-use endcap_live::archive::{self, Fetched, Options, TopicStatus};
+use anyhow::Context as _;
+use endcap_live::{
+    KafkaSink, KafkaSource,
+    archive::{self, Fetched, Options, TopicStatus},
+    erasures,
+    kafka::create_topics,
+};
 use serde::Serialize;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -17,6 +23,9 @@ use crate::{
     exit::Failure,
 };
 
+/// How long is waited for what was announced of erased shoppers.
+const FLUSH: Duration = Duration::from_secs(5);
+
 pub fn run(args: ArchiveArgs, output: Output) -> Result<(), Failure> {
     let ArchiveArgs { command, config, set, out, until_end } = args;
     if let Some(ArchiveCommand::Fetch(args)) = command {
@@ -29,10 +38,22 @@ pub fn run(args: ArchiveArgs, output: Output) -> Result<(), Failure> {
                 .to_owned(),
         )
     })?;
-    let options = Options { until_end, ..Options::from_kafka(&config.kafka, to, config.archive)? };
+    let mut options = || {
+        let options = Options::from_kafka(&config.kafka, to.clone(), config.archive.clone())?;
+        Ok(Options { until_end, ..options })
+    };
+    let kafka = &config.kafka;
+    let (following, erasures) = erasures::Service::new(erasures::Options {
+        source: Box::new(KafkaSource::new(kafka, &kafka.topics.erasures)?),
+        sink: Arc::new(KafkaSink::patient(kafka)?),
+        key: config.erasure_key()?,
+    });
     let runtime = runtime()?;
     let status = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
+        if kafka.create_topics.enabled {
+            create_topics(kafka).await?;
+        }
         let drain = CancellationToken::new();
         let stop = drain.clone();
         tokio::spawn(async move {
@@ -42,7 +63,16 @@ pub fn run(args: ArchiveArgs, output: Output) -> Result<(), Failure> {
             }
             stop.cancel();
         });
-        Ok::<_, anyhow::Error>(archive::run(options, drain).await?)
+        let followed = drain.child_token();
+        let following = tokio::spawn(following.run(followed.clone()));
+        let handle = archive::Handle::default();
+        let archived = archive::run_without(&mut options, &erasures, &handle, drain).await;
+        followed.cancel();
+        // What ended it is said first: an erasure that cannot be opened keeps anything from being archived.
+        following.await.context("reading erasures panicked")??;
+        erasures.flush(FLUSH)?;
+        archived?;
+        Ok::<_, anyhow::Error>(handle.status())
     })?;
     print(
         &Archived(status.iter().map(|(topic, status)| (topic.to_string(), Topic::from(status))).collect()),

@@ -4,6 +4,7 @@ pub mod archive;
 pub mod check;
 pub mod demo;
 pub mod doctor;
+pub mod erase;
 pub mod evaluate;
 pub mod events;
 pub mod import;

@@ -1,4 +1,6 @@
-//! `endcap state`: a look at the embedded state, backups, and rebuilding it from the archive.
+//! `endcap state`: a look at the state, backups, and rebuilding it from the archive.
+
+mod shared;
 
 use std::{fmt, path::Path};
 
@@ -18,24 +20,48 @@ use crate::{
 
 pub fn run(command: StateCommand, output: Output) -> Result<(), Failure> {
     match command {
-        StateCommand::Show(args) => show(&load(&args)?, output),
+        StateCommand::Show(args) => {
+            let config = load(&args)?;
+            Ok(match config.state.backend {
+                Backend::Embedded => print(&show(&config)?, output)?,
+                Backend::Valkey => print(&shared::show(&config)?, output)?,
+            })
+        }
         StateCommand::Backup { state, to } => {
             let config = load(&state)?;
-            let backup = Backup::make(&config.state.path, &to, &config.state.store)?;
-            Ok(print(&Kept { verified: "read back", to: &to, backup }, output)?)
+            let backup = match config.state.backend {
+                Backend::Embedded => Backup::make(&config.state.path, &to, &config.state.store)?,
+                Backend::Valkey => shared::backup(&config, &to)?,
+            };
+            let to = to.display().to_string();
+            Ok(print(&Kept { verified: "read back", to, backup }, output)?)
         }
         StateCommand::Restore { state, from } => {
             let config = load(&state)?;
-            let backup = Backup::restore(&from, &config.state.path, &config.state.store)?;
+            let (to, backup) = match config.state.backend {
+                Backend::Embedded => {
+                    let path = &config.state.path;
+                    (path.display().to_string(), Backup::restore(&from, path, &config.state.store)?)
+                }
+                Backend::Valkey => shared::restore(&config, &from)?,
+            };
             let topic = &config.kafka.topics.events;
             if backup.topic != *topic {
                 tracing::warn!("the backup is of topic {}, the configuration names {topic}", backup.topic);
             }
-            Ok(print(&Kept { verified: "as the backup says", to: &config.state.path, backup }, output)?)
+            Ok(print(&Kept { verified: "as the backup says", to, backup }, output)?)
         }
         StateCommand::Rebuild { state, from } => {
             let config = load(&state)?;
-            Ok(print(&rebuild(&config, &from)?, output)?)
+            if !from.join("events").is_dir() {
+                let message = format!("{}: is no archive: there is no folder events in it", from.display());
+                return Err(anyhow::anyhow!(message).into());
+            }
+            let anew = match config.state.backend {
+                Backend::Embedded => rebuild(&config, &from)?,
+                Backend::Valkey => shared::rebuild(&config, &from)?,
+            };
+            Ok(print(&anew, output)?)
         }
     }
 }
@@ -43,29 +69,23 @@ pub fn run(command: StateCommand, output: Output) -> Result<(), Failure> {
 fn load(args: &StateArgs) -> Result<Config, Failure> {
     let config: Config = config::load(args.config.as_deref(), &args.set)?;
     config.validate().map_err(Failure::Config)?;
-    if config.state.backend != Backend::Embedded {
-        let message = "`endcap state` is for the embedded state; what Valkey or Redis keep is backed up with their \
-                       own tools, and read again from the topic";
-        return Err(Failure::Usage(message.to_owned()));
-    }
     Ok(config)
 }
 
-fn show(config: &Config, output: Output) -> Result<(), Failure> {
+fn show(config: &Config) -> anyhow::Result<Shown> {
     let path = &config.state.path;
     if !path.is_dir() {
-        return Err(anyhow::anyhow!("{}: no such folder", path.display()).into());
+        anyhow::bail!("{}: no such folder", path.display());
     }
     let (store, _writer) = StateStore::open(path, &config.kafka.topics.events, &config.state.store)?;
-    let shown = Shown {
+    Ok(Shown {
         shoppers: store.shoppers_in_memory(),
-        memory_bytes: store.shopper_bytes(),
-        disk_bytes: store.disk_bytes(),
+        memory_bytes: Some(store.shopper_bytes()),
+        disk_bytes: Some(store.disk_bytes()),
         watermark: store.watermark().to_string(),
         digest: format!("{:016x}", store.digest()?),
         offsets: store.applied(),
-    };
-    Ok(print(&shown, output)?)
+    })
 }
 
 fn rebuild(config: &Config, from: &Path) -> anyhow::Result<Anew> {
@@ -75,9 +95,6 @@ fn rebuild(config: &Config, from: &Path) -> anyhow::Result<Anew> {
             "{}: there is a state already; move it away, or set state.path to another folder",
             path.display()
         );
-    }
-    if !from.join("events").is_dir() {
-        anyhow::bail!("{}: is no archive: there is no folder events in it", from.display());
     }
     let topic = &config.kafka.topics.events;
     // It gets its name when it is whole: a service must not read on from half an archive.
@@ -90,6 +107,8 @@ fn rebuild(config: &Config, from: &Path) -> anyhow::Result<Anew> {
     }
     let (store, mut writer) = StateStore::open(&unfinished, topic, &config.state.store)?;
     let rebuilt = archive::rebuild(from, topic, &mut writer)?;
+    // So that the first start has no journal to read.
+    writer.snapshot()?;
     let digest = format!("{:016x}", store.digest()?);
     drop((writer, store));
     if rebuilt.files == 0 {
@@ -104,16 +123,19 @@ fn rebuild(config: &Config, from: &Path) -> anyhow::Result<Anew> {
 #[derive(Serialize)]
 struct Shown {
     shoppers: usize,
-    memory_bytes: usize,
-    disk_bytes: u64,
+    /// Of a state in this process' folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
     watermark: String,
     digest: String,
     offsets: Vec<PartitionOffset>,
 }
 
 #[derive(Serialize)]
-struct Kept<'a> {
-    to: &'a Path,
+struct Kept {
+    to: String,
     #[serde(skip)]
     verified: &'static str,
     #[serde(flatten)]
@@ -137,16 +159,20 @@ fn write_offsets(f: &mut fmt::Formatter<'_>, offsets: &[PartitionOffset]) -> fmt
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { shoppers, memory_bytes, disk_bytes, watermark, digest, offsets } = self;
-        writeln!(f, "{shoppers} shoppers in {memory_bytes} bytes of memory, {disk_bytes} bytes on disk")?;
+        write!(f, "{shoppers} shoppers")?;
+        if let (Some(memory), Some(disk)) = (memory_bytes, disk_bytes) {
+            write!(f, " in {memory} bytes of memory, {disk} bytes on disk")?;
+        }
+        writeln!(f)?;
         writeln!(f, "watermark {watermark}, digest {digest}")?;
         write_offsets(f, offsets)
     }
 }
 
-impl fmt::Display for Kept<'_> {
+impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Backup { topic, digest, watermark, offsets, shoppers, bytes, .. } = &self.backup;
-        writeln!(f, "{}: {shoppers} shoppers of topic {topic}, {bytes} bytes", self.to.display())?;
+        writeln!(f, "{}: {shoppers} shoppers of topic {topic}, {bytes} bytes", self.to)?;
         writeln!(f, "watermark {watermark}, digest {digest} ({})", self.verified)?;
         write_offsets(f, offsets)
     }

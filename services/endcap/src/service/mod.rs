@@ -1,7 +1,7 @@
 //! The service: what runs between a bundle and a port, and in which order it starts and stops.
 //!
 //! ```text
-//! bundle ─► Recommender ◄── StateStore ◄── consumer ◄── topic events
+//! bundle ─► Recommender ◄── StateStore ◄── consumer ◄── topics events, erasures
 //!            ▲    │ └──────► impressions ─────────────► topic impressions
 //!            │    ▼
 //!  topic items    server ◄── storefronts          topics ─► archive, where it is configured
@@ -11,8 +11,9 @@
 //! the port opens. Stop: the port first, then what feeds it, then what it feeds, each awaited.
 
 mod bundles;
+pub mod erase;
 mod ports;
-mod state;
+pub mod state;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use anyhow::Context;
 use endcap_bundle::BundleStore;
 use endcap_live::{
     DeadLetters, EventProducer, EventSink, ItemProducer, KafkaConfig, KafkaSink, KafkaSource,
-    PartitionOffset, archive, consumer, impressions, items, kafka::create_topics,
+    PartitionOffset, archive, consumer, erasures, impressions, items, kafka::create_topics,
 };
 use endcap_recommend::{Recommender, SystemClock};
 use endcap_server as server;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     bundles::{Admin, Bundles},
+    erase::Eraser,
     ports::{Catalogue, Events, Items, Stream},
     state::State,
 };
@@ -81,6 +83,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             Err(_) => tracing::warn!("topics are not checked: {} does not answer", config.kafka.brokers),
         }
     }
+    let key = config.erasure_key()?;
     let (state, writer) = State::open(config)?;
     let prompt: Arc<dyn EventSink> = Arc::new(KafkaSink::prompt(&within_deadline(config))?);
     let patient: Arc<dyn EventSink> = Arc::new(KafkaSink::patient(&config.kafka)?);
@@ -102,6 +105,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         config.recommend.clone(),
     )?);
 
+    let (erasing, erasures) = erasures::Service::new(erasures::Options {
+        source: Box::new(KafkaSource::new(&config.kafka, &topics.erasures)?),
+        sink: Arc::clone(&prompt),
+        key,
+    });
     let (consuming, consumer) = consumer::Service::new(consumer::Options {
         source: Box::new(KafkaSource::member(
             &config.kafka,
@@ -110,6 +118,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         )?),
         writer,
         dead_letters: dead_letters.clone(),
+        erasures: Some(erasures.clone()),
         config: config.consuming(),
     });
     let (feeding, feed) = items::Service::new(items::Options {
@@ -118,17 +127,11 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         sink: Arc::new(Catalogue(Arc::clone(&recommender))),
         dead_letters: dead_letters.clone(),
     });
-    let archiving = match &config.archive.path {
-        Some(to) => {
-            let options = archive::Options::from_kafka(&config.kafka, to.clone(), config.archive.clone())?;
-            Some(archive::Service::new(options))
-        }
-        None => None,
-    };
-    let (archiving, archive) = archiving.unzip();
+    let archive = config.archive.path.is_some().then(archive::Handle::default);
     let bundles = Arc::new(Bundles::new(store, Arc::clone(&recommender), config.kafka.clone(), dead_letters));
 
     let sending = Task::spawn("impressions", |drain| async move { Ok(sending.run(drain).await?) });
+    let erasing = Task::spawn("erasures", |drain| async move { Ok(erasing.run(drain).await?) });
     let consuming = Task::spawn("events", |drain| async move { Ok(consuming.run(drain).await?) });
     let feeding = Task::spawn("items", |drain| async move { Ok(feeding.run(drain).await?) });
     let watching = {
@@ -137,8 +140,14 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         Task::spawn("bundles", move |drain| bundles.watch(every, drain))
     };
 
-    let archiving =
-        archiving.map(|service| Task::spawn("archive", |drain| async move { Ok(service.run(drain).await?) }));
+    let archiving = config.archive.path.clone().zip(archive.clone()).map(|(to, handle)| {
+        let (config, erasures) = (config.clone(), erasures.clone());
+        Task::spawn("archive", |drain| async move {
+            let mut options =
+                || archive::Options::from_kafka(&config.kafka, to.clone(), config.archive.clone());
+            Ok(archive::run_without(&mut options, &erasures, &handle, drain).await?)
+        })
+    });
 
     if !matches!(timeout_at(catch_up_by, feed.caught_up()).await, Ok(true)) {
         tracing::warn!(
@@ -151,9 +160,16 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         recommender,
         events: Some(Arc::new(Events(EventProducer::new(Arc::clone(&prompt), topics.events.as_str())))),
         items: Some(Arc::new(Items(ItemProducer::new(prompt, topics.items.as_str())))),
+        eraser: Some(Arc::new(Eraser {
+            erasures: erasures.clone(),
+            consumer: consumer.clone(),
+            state: state.clone(),
+            kafka: config.kafka.clone(),
+        })),
         bundles: Some(Arc::new(Admin(bundles))),
         stream: Some(Arc::new(Stream {
             consumer,
+            erasures,
             feed,
             impressions,
             archive,
@@ -166,7 +182,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     .await?;
     let address = handle.address();
     let server = Task::spawn("server", |drain| async move { Ok(service.run(drain).await?) });
-    let tasks = [watching, feeding, consuming, sending].into_iter().chain(archiving).collect();
+    let tasks = [watching, feeding, consuming, erasing, sending].into_iter().chain(archiving).collect();
     Ok(Running { address, server, tasks })
 }
 

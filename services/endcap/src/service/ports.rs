@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use endcap_live::{
     CatalogueSink, EventProducer, ImpressionProducer, ItemProducer, Place, SendFault, Topics, archive,
-    consumer, items,
+    consumer, erasures::Erasures, items,
 };
 use endcap_proto::{Event, Item, ItemId, v1};
 use endcap_recommend::{ItemChange, Position, Recommender};
@@ -25,6 +25,7 @@ pub struct Catalogue(pub Arc<Recommender>);
 /// How the stream stands, for status and metrics.
 pub struct Stream {
     pub consumer: consumer::Handle,
+    pub erasures: Erasures,
     pub feed: items::Handle,
     pub impressions: ImpressionProducer,
     /// Where the service archives.
@@ -79,6 +80,7 @@ impl StreamStatus for Stream {
         degraded.extend(status.trouble.map(|trouble| about(&self.topics.events, trouble)));
         let paused = status.paused.filter(|_| degraded.is_empty());
         degraded.extend(paused.map(|why| about(&self.topics.events, format!("reading pauses: {why}"))));
+        degraded.extend(self.erasures.trouble().map(|trouble| about(&self.topics.erasures, trouble)));
         degraded.extend(feed.trouble.map(|trouble| about(&self.topics.items, trouble)));
         degraded.extend(impressions.trouble.map(|trouble| about(&self.topics.impressions, trouble)));
         degraded.extend(self.state.trouble());
@@ -102,6 +104,7 @@ impl StreamStatus for Stream {
             applied: status.applied,
             repeated: status.duplicates,
             late: status.late,
+            erased: status.erased,
             dead: status.dead_letters.delivered + status.dead_letters.lost,
             impressions_delivered: impressions.delivered,
             impressions_spilled: impressions.spilled,
@@ -110,6 +113,7 @@ impl StreamStatus for Stream {
             pauses: status.pauses,
             rebalances: status.rebalances,
             archived,
+            shared_state: self.state.shared(),
             lag: lag.collect(),
             degraded,
         }
@@ -119,7 +123,10 @@ impl StreamStatus for Stream {
 /// A topic's trouble; some name the topic themselves.
 fn about(topic: &str, trouble: String) -> String {
     let prefix = format!("topic {topic}: ");
-    if trouble.starts_with(&prefix) { trouble } else { prefix + &trouble }
+    let named =
+        [&prefix, &format!("topic {topic}, ")].iter().any(|prefix| trouble.starts_with(prefix.as_str()));
+    // The trouble of another topic that this one waits for is part of the sentence.
+    if named { trouble } else { prefix + &trouble.replace("topic ", "") }
 }
 
 pub(super) fn position(place: &Place) -> Position {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use endcap_live::{StateBackend, StateStore, ValkeyStore};
+use endcap_live::{StateBackend, StateStore, ValkeyCounts, ValkeyStore};
 use endcap_recommend::StateReader;
+use endcap_server::SharedStateReport;
 
 use crate::config::{Backend, Config};
 
@@ -41,11 +42,30 @@ impl State {
         }
     }
 
+    /// What it is called in a receipt.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "the embedded state of this service",
+            Self::Valkey(_) => "the shared state (another replica may have been first, and have counted)",
+        }
+    }
+
     /// Shoppers in this process' memory; none where each is read from a server.
     pub fn visitors(&self) -> u64 {
         match self {
             Self::Embedded(store) => store.shoppers_in_memory() as u64,
             Self::Valkey(_) => 0,
+        }
+    }
+
+    /// What was asked of the servers of a state that replicas share.
+    pub fn shared(&self) -> Option<SharedStateReport> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Valkey(store) => {
+                let ValkeyCounts { round_trips, commits, conflicts } = store.counts();
+                Some(SharedStateReport { round_trips, commits, conflicts })
+            }
         }
     }
 

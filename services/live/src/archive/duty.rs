@@ -85,6 +85,15 @@ async fn open(to: Location, config: ArchiveConfig, topic: String) -> Result<Arc<
     opening.await.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))
 }
 
+// === impl Counts ===
+
+impl Counts {
+    pub(super) fn of(status: &TopicStatus) -> Self {
+        let &TopicStatus { archived, without_consent, rejected, files, .. } = status;
+        Self { archived, without_consent, rejected, files }
+    }
+}
+
 // === impl Duty ===
 
 impl Duty {

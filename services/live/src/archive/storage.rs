@@ -19,7 +19,7 @@ use super::{
 use crate::folder_lock::FolderLock;
 
 /// Held by the one process that writes an archive.
-const LOCK: &str = ".archive.lock";
+pub(super) const LOCK: &str = ".archive.lock";
 /// Within a folder: where files are written. Data sets pass over the name.
 const STAGING: &str = ".staging";
 

@@ -7,13 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use endcap_proto::{EventView, VisitorKey};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConsumerConfig, Error, Options, Progress, Service, Shared};
 use crate::{
     DeadLetters, Outcome, PartitionBounds, PartitionOffset, Place, Rebalance, Record, Release, SourceError,
-    StateBackend, StoreError, decode::view_event_on_time, source::reach, trace::TraceContext,
+    StateBackend, StoreError,
+    decode::view_event_on_time,
+    erasures::{Erasure, Erasures, Gone},
+    source::reach,
+    trace::TraceContext,
 };
 
 /// The longest wait for a record before the drain and the flush are looked at.
@@ -30,6 +35,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 const LETTERS_PATIENCE: Duration = Duration::from_secs(10);
 /// How long partitions that are to go elsewhere are held back until what was taken in from them is kept.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// How many erasures it is kept of what there was.
+const GONE_KEPT: usize = 4096;
 /// Records taken in and not begun to be flushed, in units of `flush_records`, at which reading pauses.
 const FLUSHES_BEHIND: u64 = 4;
 
@@ -49,6 +56,10 @@ pub(super) struct Run {
     paused: bool,
     flushed: Instant,
     looked: Instant,
+    /// Erasures that the state has carried out.
+    erasures: usize,
+    /// When carrying them out failed; it is tried again later.
+    put_off: Option<Instant>,
 }
 
 /// What became of a batch.
@@ -58,6 +69,7 @@ struct Tally {
     session_only: u64,
     late: u64,
     duplicates: u64,
+    erased: u64,
 }
 
 impl Run {
@@ -77,10 +89,15 @@ impl Run {
             paused: false,
             flushed: now,
             looked: now,
+            erasures: 0,
+            put_off: None,
         }
     }
 
     pub(super) fn until_drained(mut self) -> Result<(), Error> {
+        if !self.knows_erasures() {
+            return Ok(());
+        }
         let Some(bounds) = self.bounds()? else { return Ok(()) };
         if self.options.source.has_group() {
             self.options.source.join()?;
@@ -92,6 +109,7 @@ impl Run {
         self.look()?;
         self.publish()?;
         while !self.drain.is_cancelled() {
+            self.erase()?;
             let taken = self.take_batch()?;
             while let Some(rebalance) = self.options.source.rebalance() {
                 self.answer(rebalance)?;
@@ -112,6 +130,68 @@ impl Run {
         }
         let held: Vec<i32> = self.goal.keys().copied().collect();
         Ok(self.options.writer.release(&held, Release::Revoked)?)
+    }
+
+    /// Waits until everybody who is to be forgotten is known; false when it is to end first.
+    fn knows_erasures(&self) -> bool {
+        let Some(erasures) = &self.options.erasures else { return true };
+        while !erasures.is_loaded() {
+            if self.drain.is_cancelled() {
+                return false;
+            }
+            self.shared.slow().trouble = Some(match erasures.trouble() {
+                Some(trouble) => format!("it waits for the erasures: {trouble}"),
+                None => "the topic of erasures is being read".to_owned(),
+            });
+            thread::sleep(WAIT_PAUSED);
+        }
+        self.shared.slow().trouble = None;
+        true
+    }
+
+    /// Lets the state forget whom it was not told of yet.
+    fn erase(&mut self) -> Result<(), Error> {
+        let Some(erasures) = &self.options.erasures else { return Ok(()) };
+        let put_off = self.put_off.is_some_and(|at| at.elapsed() < TRY_AGAIN);
+        if self.erasures < erasures.count() && !put_off {
+            let new = erasures.since(self.erasures);
+            match self.options.writer.erase(&new) {
+                Ok(gone) => {
+                    self.put_off = None;
+                    self.erasures += new.len();
+                    self.tell_gone(&new, gone);
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!("{error}; {} erasures are tried again", new.len());
+                    self.put_off = Some(Instant::now());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (done, for_good) = (self.erasures, self.options.writer.is_forgotten_for_good());
+        self.tick.send_if_modified(|progress| {
+            let before = (progress.erasures, progress.erasures_for_good);
+            progress.erasures = done;
+            progress.erasures_for_good = if for_good { done } else { progress.erasures_for_good.min(done) };
+            before != (progress.erasures, progress.erasures_for_good)
+        });
+        Ok(())
+    }
+
+    /// Keeps what there was for receipts, and announces visitors who go with an account.
+    fn tell_gone(&self, erasures: &[Erasure], gone: Vec<Gone>) {
+        let Some(all) = &self.options.erasures else { return };
+        for (erasure, gone) in erasures.iter().zip(gone) {
+            all.announce(gone.linked.iter().map(|&visitor| (VisitorKey(visitor), erasure.before)));
+            let recent = &mut self.shared.slow().gone;
+            // Told again, a state that forgot before has nothing to say.
+            if gone != Gone::default() || !recent.iter().any(|(of, _)| of == erasure) {
+                recent.push_back((*erasure, gone));
+            }
+            if recent.len() > GONE_KEPT {
+                recent.pop_front();
+            }
+        }
     }
 
     /// What the topic holds; none when it is to end first.
@@ -143,6 +223,9 @@ impl Run {
                 answer => break answer?,
             }
         };
+        // Who had these partitions before may have written of somebody who was erased meanwhile.
+        (self.erasures, self.put_off) = (0, None);
+        self.erase()?;
         let topic = &self.topic;
         let mut from = Vec::with_capacity(partitions.len());
         for &PartitionBounds { partition, first, end } in bounds {
@@ -224,13 +307,15 @@ impl Run {
     }
 
     fn take_batch(&mut self) -> Result<usize, Error> {
-        let Options { source, writer, dead_letters, config } = &mut self.options;
+        let Options { source, writer, dead_letters, config, erasures } = &mut self.options;
         let (shared, topic) = (&self.shared, &self.topic);
         let (mut failed, mut tally) = (None, Tally::default());
         let wait = if self.paused { WAIT_PAUSED } else { WAIT };
+        let mut taker =
+            Taker { topic, writer: &mut **writer, dead_letters, config, shared, erasures: erasures.as_ref() };
         let taken = source.poll(config.batch, wait, &mut |record| {
             if failed.is_none() {
-                failed = take(&record, topic, &mut **writer, dead_letters, config, shared, &mut tally).err();
+                failed = taker.take(&record, &mut tally).err();
             }
         })?;
         tally.add_to(shared);
@@ -295,7 +380,7 @@ impl Run {
 
     /// Reading pauses where what lies behind it cannot follow, and goes on when half of that is done.
     fn pause_or_go_on(&mut self) -> Result<(), Error> {
-        let Options { source, writer, dead_letters, config } = &mut self.options;
+        let Options { source, writer, dead_letters, config, .. } = &mut self.options;
         let behind = FLUSHES_BEHIND / if self.paused { 2 } else { 1 };
         let reason = match writer.trouble() {
             Some(trouble) => Some(trouble),
@@ -362,35 +447,61 @@ fn settle(letters: &DeadLetters, offered: u64, drain: &CancellationToken) -> boo
     true
 }
 
-/// What one record does.
-fn take(
-    record: &Record<'_>,
-    topic: &Arc<str>,
-    writer: &mut dyn StateBackend,
-    dead_letters: &DeadLetters,
-    config: &ConsumerConfig,
-    shared: &Shared,
-    tally: &mut Tally,
-) -> Result<(), StoreError> {
-    let Record { partition, offset, .. } = *record;
-    match view_event_on_time(record, config.ahead_at_most_ms) {
-        Ok(event) => {
-            let event = event.view();
-            let outcome = writer.apply(partition, offset, &event)?;
-            if !record.headers.is_empty() && tracing::enabled!(tracing::Level::DEBUG) {
-                let trace = TraceContext::of(record);
-                let (trace_id, parent_id) = (trace.map(|at| at.trace_id), trace.map(|at| at.parent_id));
-                tracing::debug!(trace_id, parent_id, event.event_id, partition, offset, ?outcome, "event");
+/// What takes the records of a batch.
+struct Taker<'a> {
+    topic: &'a Arc<str>,
+    writer: &'a mut dyn StateBackend,
+    dead_letters: &'a DeadLetters,
+    config: &'a ConsumerConfig,
+    shared: &'a Shared,
+    erasures: Option<&'a Erasures>,
+}
+
+impl Taker<'_> {
+    /// What one record does.
+    fn take(&mut self, record: &Record<'_>, tally: &mut Tally) -> Result<(), StoreError> {
+        let Record { partition, offset, .. } = *record;
+        match view_event_on_time(record, self.config.ahead_at_most_ms) {
+            Ok(event) => {
+                let event = event.view();
+                if self.is_erased(&event) {
+                    self.writer.skip(partition, offset);
+                    tally.erased += 1;
+                    return Ok(());
+                }
+                let outcome = self.writer.apply(partition, offset, &event)?;
+                if !record.headers.is_empty() && tracing::enabled!(tracing::Level::DEBUG) {
+                    let trace = TraceContext::of(record);
+                    let (trace_id, parent_id) = (trace.map(|at| at.trace_id), trace.map(|at| at.parent_id));
+                    tracing::debug!(
+                        trace_id,
+                        parent_id,
+                        event.event_id,
+                        partition,
+                        offset,
+                        ?outcome,
+                        "event"
+                    );
+                }
+                tally.note(outcome);
             }
-            tally.note(outcome);
+            Err(reject) => {
+                *self.shared.slow().rejected.entry(reject.stage.as_str()).or_default() += 1;
+                let place = Place { topic: self.topic.clone(), partition, offset };
+                self.dead_letters.offer(&place, record, &reject);
+                self.writer.skip(partition, offset);
+            }
         }
-        Err(reject) => {
-            *shared.slow().rejected.entry(reject.stage.as_str()).or_default() += 1;
-            dead_letters.offer(&Place { topic: topic.clone(), partition, offset }, record, &reject);
-            writer.skip(partition, offset);
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether an event is of a shopper who was erased. It may be what shows a visitor to be theirs.
+    fn is_erased(&self, event: &EventView<'_>) -> bool {
+        self.erasures.is_some_and(|erasures| {
+            // Most of what comes happened since: no key of it is made.
+            erasures.concern(event.time) && erasures.cover(event.visitor(), event.user(), event.time)
+        })
+    }
 }
 
 // === impl Tally ===
@@ -411,5 +522,6 @@ impl Tally {
         shared.session_only.fetch_add(self.session_only, Relaxed);
         shared.late.fetch_add(self.late, Relaxed);
         shared.duplicates.fetch_add(self.duplicates, Relaxed);
+        shared.erased.fetch_add(self.erased, Relaxed);
     }
 }

@@ -39,6 +39,33 @@ pub struct Backup {
     pub bytes: u64,
     /// With which it was opened; it decides who is forgotten.
     forget_after_days: u32,
+    /// What kind of state it is of.
+    #[serde(default, skip_serializing_if = "BackupOf::is_embedded")]
+    pub of: BackupOf,
+}
+
+/// What kind of state a backup is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupOf {
+    /// One in a folder.
+    #[default]
+    Embedded,
+    /// One in Valkey or Redis.
+    Valkey,
+}
+
+impl BackupOf {
+    fn is_embedded(&self) -> bool {
+        *self == Self::Embedded
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Valkey => "valkey",
+        }
+    }
 }
 
 const FILE: &str = "backup.json";
@@ -66,8 +93,7 @@ impl Backup {
         let mut backup = describe(&unfinished, &topic, config)?;
         fs::remove_file(unfinished.join(LOCK)).map_err(io("finish the backup"))?;
         backup.bytes = files::bytes(&unfinished).map_err(io("list the backup"))?;
-        let json = serde_json::to_vec_pretty(&backup).map_err(io::Error::other);
-        json.and_then(|json| fs::write(unfinished.join(FILE), json)).map_err(io("write the backup"))?;
+        backup.write(&unfinished).map_err(io("write the backup"))?;
         finish(&unfinished, to).map_err(io("finish the backup"))?;
         Ok(backup)
     }
@@ -85,11 +111,7 @@ impl Backup {
             let path = path.to_owned();
             move |source| StoreError::Storage { path, action, source }
         };
-        let bytes = fs::read(from.join(FILE)).map_err(io(from, "read backup.json"))?;
-        let said: Self = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        if said.version != VERSION {
-            return Err(corrupt(format!("its version is {}, this build reads {VERSION}", said.version)));
-        }
+        let said = Self::read(from, BackupOf::Embedded)?;
         let unfinished = beside(to);
         clear(&unfinished).map_err(io(to, "remove an unfinished copy"))?;
         copy(from, &unfinished).map_err(io(from, "copy the files"))?;
@@ -107,6 +129,57 @@ impl Backup {
     }
 }
 
+impl Backup {
+    /// What a folder says that it is a backup of.
+    pub(crate) fn read(from: &Path, of: BackupOf) -> Result<Self, StoreError> {
+        let corrupt =
+            |reason: String| StoreError::Corrupt { path: from.to_owned(), what: FILE.to_owned(), reason };
+        let bytes = fs::read(from.join(FILE)).map_err(|source| StoreError::Storage {
+            path: from.to_owned(),
+            action: "read backup.json",
+            source,
+        })?;
+        let said: Self = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        if said.version != VERSION {
+            return Err(corrupt(format!("its version is {}, this build reads {VERSION}", said.version)));
+        }
+        if said.of != of {
+            let backend = |of: BackupOf| format!("a state with state.backend = {:?}", of.name());
+            let path = from.to_owned();
+            return Err(StoreError::Foreign { path, found: backend(said.of), expected: backend(of) });
+        }
+        Ok(said)
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
+        let json = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        fs::write(dir.join(FILE), json)
+    }
+
+    pub(crate) fn of_valkey(
+        topic: &str,
+        digest: u64,
+        watermark: EventTime,
+        offsets: Vec<PartitionOffset>,
+        shoppers: usize,
+        bytes: u64,
+    ) -> Self {
+        let (topic, digest) = (topic.to_owned(), format!("{digest:016x}"));
+        let of = BackupOf::Valkey;
+        Self {
+            version: VERSION,
+            topic,
+            digest,
+            watermark,
+            offsets,
+            shoppers,
+            bytes,
+            forget_after_days: 0,
+            of,
+        }
+    }
+}
+
 /// Opens a copy, leaves it as one snapshot, and says what it holds.
 fn describe(dir: &Path, topic: &str, config: &StoreConfig) -> Result<Backup, StoreError> {
     let config = StoreConfig { shoppers_at_most: usize::MAX, ..config.clone() };
@@ -121,6 +194,7 @@ fn describe(dir: &Path, topic: &str, config: &StoreConfig) -> Result<Backup, Sto
         shoppers: store.shoppers_in_memory(),
         bytes: store.disk_bytes(),
         forget_after_days: config.forget_after_days,
+        of: BackupOf::Embedded,
     })
 }
 
@@ -159,7 +233,7 @@ fn try_copy(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(newest()? == snapshot)
 }
 
-fn refuse_existing(to: &Path) -> Result<(), StoreError> {
+pub(crate) fn refuse_existing(to: &Path) -> Result<(), StoreError> {
     if !to.exists() {
         return Ok(());
     }
@@ -168,20 +242,20 @@ fn refuse_existing(to: &Path) -> Result<(), StoreError> {
 }
 
 /// Where a folder grows before it gets its name.
-fn beside(to: &Path) -> PathBuf {
+pub(crate) fn beside(to: &Path) -> PathBuf {
     let mut name = to.file_name().unwrap_or_default().to_os_string();
     name.push(".unfinished");
     to.with_file_name(name)
 }
 
-fn clear(dir: &Path) -> io::Result<()> {
+pub(crate) fn clear(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
 }
 
-fn finish(unfinished: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn finish(unfinished: &Path, to: &Path) -> io::Result<()> {
     files::sync_folder(unfinished)?;
     fs::rename(unfinished, to)?;
     match to.parent() {

@@ -18,6 +18,7 @@ use super::{
     entry::{COUNTERS_HEAD, SESSION_HEAD, STAMP, Stamp, counted_until, session_first, set_counted_until},
     operation::{Facts, Operation},
     partition::{Partitions, advance},
+    session_key,
     tables::Tables,
 };
 
@@ -37,6 +38,12 @@ pub(super) struct Unreadable {
     pub(super) kind: &'static str,
     pub(super) key: u64,
     pub(super) error: StateError,
+}
+
+/// When something last happened in a session that has no name of its own, where it is remembered.
+pub(super) fn session_last(tables: &Tables, session: u64) -> Option<EventTime> {
+    let last = |bytes: &[u8]| bytes.get(SESSION_HEAD..).and_then(UserState::last_seen_of);
+    tables.sessions.with(session, last).map(Option::unwrap_or_default)
 }
 
 // === impl Core ===
@@ -123,8 +130,22 @@ impl Core {
                     // What cannot be read is forgotten as well.
                     Some(_) => drop(tables.shoppers.remove(key)),
                 }
+                let session = session_key(*visitor, None);
+                if session_last(tables, session).is_some_and(|last| last < *before) {
+                    tables.sessions.remove(session);
+                }
             }
             Operation::Unlink { user } => drop(tables.links.remove(user.0)),
+            Operation::UnlinkVisitor { user, visitor } => {
+                if let Some(Ok(mut links)) = tables.links.with(user.0, LoginLinks::decode)
+                    && links.unlink(*visitor)
+                {
+                    match links.visitors() {
+                        [] => drop(tables.links.remove(user.0)),
+                        _ => tables.links.edit(user.0, |slot| slot.put(&links.encode())),
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -31,7 +31,8 @@ use super::{
 };
 
 const MAGIC: &[u8; 8] = b"ENDCAPJL";
-const VERSION: u32 = 1;
+/// Since 2 a visitor can be unlinked from a user.
+const VERSION: u32 = 2;
 /// Length and hash.
 const FRAME_HEAD: usize = 12;
 /// Number of the frame, operations until its end, bytes of its operations.
@@ -286,8 +287,8 @@ pub(super) fn check_head(bytes: &[u8]) -> Result<(), String> {
     if !bytes.starts_with(MAGIC) {
         return Err("it is no journal".to_owned());
     }
-    if version != VERSION {
-        return Err(format!("its version is {version}, this build reads {VERSION}"));
+    if !(VERSION - 1..=VERSION).contains(&version) {
+        return Err(format!("its version is {version}, this build reads {VERSION} and the one before"));
     }
     Ok(())
 }

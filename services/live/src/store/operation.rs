@@ -38,6 +38,8 @@ pub(super) enum Operation {
     Forget { visitor: VisitorKey, before: EventTime },
     /// A user is forgotten: the links to their visitors.
     Unlink { user: UserKey },
+    /// A visitor is no longer known to be a user's.
+    UnlinkVisitor { user: UserKey, visitor: VisitorKey },
 }
 
 /// Kinds, in the low bits of the first byte.
@@ -46,7 +48,7 @@ const SESSION_ONLY: u8 = 1;
 const FORGET: u8 = 2;
 const UNLINK: u8 = 3;
 const KIND: u8 = 3;
-/// Flags above them.
+/// Flags above them. With [`UNLINK`], [`USER`] says that one visitor alone goes.
 const USER: u8 = 4;
 const SESSION: u8 = 8;
 /// Above those the number of items; this one says that a varint follows.
@@ -165,6 +167,13 @@ pub(super) fn write_unlink(out: &mut Vec<u8>, user: UserKey) {
     out.extend(user.0.to_le_bytes());
 }
 
+/// Appends whose link to which visitor goes.
+pub(super) fn write_unlink_visitor(out: &mut Vec<u8>, user: UserKey, visitor: VisitorKey) {
+    out.push(UNLINK | USER);
+    out.extend(user.0.to_le_bytes());
+    out.extend(visitor.0.to_le_bytes());
+}
+
 /// Reads operations one after the other.
 pub(super) struct Operations<'a> {
     pub(super) bytes: Cursor<'a>,
@@ -181,6 +190,10 @@ impl Operations<'_> {
                 let visitor = VisitorKey(bytes.u64()?);
                 let before = EventTime::from_millis(bytes.varint()?.cast_signed())?;
                 return Some(Operation::Forget { visitor, before });
+            }
+            UNLINK if head & USER != 0 => {
+                let (user, visitor) = (UserKey(bytes.u64()?), VisitorKey(bytes.u64()?));
+                return Some(Operation::UnlinkVisitor { user, visitor });
             }
             UNLINK => return Some(Operation::Unlink { user: UserKey(bytes.u64()?) }),
             _ => {}
@@ -308,6 +321,7 @@ mod tests {
             }
             write_forget(&mut out, VisitorKey(visitor), EventTime::MAX);
             write_unlink(&mut out, UserKey(visitor));
+            write_unlink_visitor(&mut out, UserKey(visitor), VisitorKey(visitor ^ 1));
             let mut operations = Operations { bytes: Cursor(&out), clock: EventTime::MIN };
             for (partition, skipped, facts) in events {
                 let offset = 7 + skipped as i64;
@@ -317,6 +331,8 @@ mod tests {
             let forget = Operation::Forget { visitor: VisitorKey(visitor), before: EventTime::MAX };
             prop_assert_eq!(operations.next(|_| 0), Some(forget));
             prop_assert_eq!(operations.next(|_| 0), Some(Operation::Unlink { user: UserKey(visitor) }));
+            let unlink = Operation::UnlinkVisitor { user: UserKey(visitor), visitor: VisitorKey(visitor ^ 1) };
+            prop_assert_eq!(operations.next(|_| 0), Some(unlink));
             prop_assert!(operations.is_empty());
         }
 

@@ -59,13 +59,13 @@ pub(super) fn open(dir: &Path, topic: &str, config: &StoreConfig) -> Result<(Sha
     let first = newest.unwrap_or_default();
     files::remove_before(dir, JOURNAL, first).map_err(storage("remove an old journal"))?;
     let mut core = Core::new(config.clone(), partitions, sequence);
-    let mut journal_bytes = 0;
+    let (mut journal_bytes, mut forgot) = (0, false);
     let mut next = first;
     for number in files::numbers(dir, JOURNAL).map_err(storage("list the folder"))? {
         let path = files::path(dir, JOURNAL, number);
         let bytes = fs::read(&path).map_err(storage("read the journal"))?;
         journal_bytes += bytes.len() as u64;
-        replay(&bytes, &mut core, &tables, &mut frames)
+        forgot |= replay(&bytes, &mut core, &tables, &mut frames)
             .map_err(|reason| corrupt(dir, format!("{JOURNAL}{number:010}"), reason))?;
         next = number + 1;
     }
@@ -79,10 +79,11 @@ pub(super) fn open(dir: &Path, topic: &str, config: &StoreConfig) -> Result<(Sha
         sequence: AtomicU64::new(core.sequence),
         durable: Default::default(),
         snapshot_bytes: AtomicU64::new(snapshot_bytes),
+        snapshot_number: AtomicU64::new(first),
         closing: AtomicBool::new(false),
         _lock: lock,
     };
-    Ok((shared, Beginning { core, frames, journal: next, journal_bytes }))
+    Ok((shared, Beginning { core, frames, journal: next, journal_bytes, forgot }))
 }
 
 /// The topic that the state in a folder is of.
@@ -142,9 +143,10 @@ fn describe(dir: &Path, topic: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Does what a journal says; why not, where it makes no sense.
-fn replay(bytes: &[u8], core: &mut Core, tables: &Tables, frames: &mut u64) -> Result<(), String> {
+/// Does what a journal says, and whether that was to forget somebody; why not, where it makes no sense.
+fn replay(bytes: &[u8], core: &mut Core, tables: &Tables, frames: &mut u64) -> Result<bool, String> {
     journal::check_head(bytes)?;
+    let mut forgot = false;
     for frame in journal::frames(bytes) {
         let ReadFrame { number, sequence, mut operations, offsets } =
             frame.ok_or_else(|| format!("frame {frames} is whole and makes no sense"))?;
@@ -160,7 +162,10 @@ fn replay(bytes: &[u8], core: &mut Core, tables: &Tables, frames: &mut u64) -> R
                 Operation::Event { partition, offset, facts } => {
                     core.take(tables, *partition, *offset, facts).map(drop)
                 }
-                step => core.forget(tables, step),
+                step => {
+                    forgot = true;
+                    core.forget(tables, step)
+                }
             };
             done.map_err(|unreadable| {
                 format!("{} {:016x}: {}", unreadable.kind, unreadable.key, unreadable.error)
@@ -178,7 +183,7 @@ fn replay(bytes: &[u8], core: &mut Core, tables: &Tables, frames: &mut u64) -> R
     for at in core.partitions.values_mut() {
         (at.changed, at.journaled) = (false, at.next);
     }
-    Ok(())
+    Ok(forgot)
 }
 
 fn corrupt(dir: &Path, what: String, reason: String) -> StoreError {

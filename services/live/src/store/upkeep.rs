@@ -32,7 +32,10 @@ pub(super) fn run(shared: &Shared, upkeep: Upkeep) {
     shared.trending.store(Arc::new(trending(shared, now)));
     if let Some((number, moment)) = upkeep.snapshot {
         match snapshot::write(&shared.path, number, &moment, &shared.tables, || becomes_durable(shared)) {
-            Ok(Some(bytes)) => shared.snapshot_bytes.store(bytes, Ordering::Relaxed),
+            Ok(Some(bytes)) => {
+                shared.snapshot_bytes.store(bytes, Ordering::Relaxed);
+                shared.snapshot_number.store(number, Ordering::Release);
+            }
             Ok(None) => {}
             // The journal has it all; the next snapshot is tried when that has grown again.
             Err(error) => tracing::error!("no snapshot of the state in {}: {error}", shared.path.display()),

@@ -28,11 +28,11 @@ use super::{
 /// Writes the state; there is one to a store. Dropped without [`StateWriter::flush`], it loses what
 /// was not flushed, which the log still has.
 pub struct StateWriter {
-    store: StateStore,
+    pub(super) store: StateStore,
     core: Core,
     /// Scratch.
     facts: Facts,
-    frame: Frame,
+    pub(super) frame: Frame,
     spare: Option<Frame>,
     flusher: Flusher,
     /// A flush that the disk has refused.
@@ -41,11 +41,13 @@ pub struct StateWriter {
     /// Frames finished.
     frames: u64,
     /// The file that frames go to.
-    journal: u64,
+    pub(super) journal: u64,
     /// Bytes of frames since the last snapshot began, and of that snapshot.
     journal_bytes: u64,
     unflushed: u64,
     wants_snapshot: bool,
+    /// The number of the first snapshot that holds nothing of what was erased.
+    pub(super) forgotten_by: u64,
     upkeep: Option<JoinHandle<()>>,
     /// The watermark, in steps of [`SWEEP_MS`], when it was last looked for what has ended.
     swept: i64,
@@ -81,13 +83,15 @@ pub(super) struct Beginning {
     pub(super) frames: u64,
     pub(super) journal: u64,
     pub(super) journal_bytes: u64,
+    /// The journal says that somebody was forgotten, and may hold what it was.
+    pub(super) forgot: bool,
 }
 
 // === impl StateWriter ===
 
 impl StateWriter {
     pub(super) fn new(store: StateStore, beginning: Beginning) -> Result<Self, StoreError> {
-        let Beginning { core, frames, journal, journal_bytes } = beginning;
+        let Beginning { core, frames, journal, journal_bytes, forgot } = beginning;
         let shared = &store.0;
         let durable = shared.durable.clone();
         durable.store(core.sequence, Ordering::Release);
@@ -107,6 +111,7 @@ impl StateWriter {
             journal_bytes,
             unflushed: 0,
             wants_snapshot: false,
+            forgotten_by: if forgot { journal + 1 } else { 0 },
             upkeep: None,
             swept: 0,
             store,
@@ -182,7 +187,7 @@ impl StateWriter {
         self.step(&Operation::Unlink { user })
     }
 
-    fn step(&mut self, operation: &Operation) -> Result<(), StoreError> {
+    pub(super) fn step(&mut self, operation: &Operation) -> Result<(), StoreError> {
         let shared = &self.store.0;
         shared.sequence.store(self.core.sequence + 1, Ordering::Release);
         self.unflushed += 1;
@@ -203,9 +208,9 @@ impl StateWriter {
         shared.applied.store(Arc::new(Applied { offsets, watermark: self.watermark(), watermarks }));
     }
 
-    /// Events taken in since the last flush began.
+    /// Events taken in since the last flush began; at least one while a flush is to make a snapshot.
     pub fn unflushed(&self) -> u64 {
-        self.unflushed
+        self.unflushed.max((self.wants_snapshot || !self.is_forgotten_for_good()).into())
     }
 
     /// Ids remembered to drop repeats.
@@ -346,7 +351,8 @@ impl StateWriter {
         let crowded = shared.tables.shoppers.len() > crowd;
         let snapshot_bytes = shared.snapshot_bytes.load(Ordering::Relaxed);
         let long = self.journal_bytes >= config.snapshot_after_bytes.max(snapshot_bytes / 4);
-        let snapshot = (long || std::mem::take(&mut self.wants_snapshot)).then(|| {
+        let wanted = std::mem::take(&mut self.wants_snapshot) || !self.is_forgotten_for_good();
+        let snapshot = (long || wanted).then(|| {
             self.journal_bytes = 0;
             self.journal += 1;
             (self.journal, Moment::of(&self.core.partitions, self.frames, self.core.sequence))

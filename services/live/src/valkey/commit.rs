@@ -8,7 +8,11 @@
 //! {p7}l    the newest flushes: n, at, the items that changed
 //! ```
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, LazyLock, atomic::Ordering::Relaxed},
+};
 
 use endcap_features::ItemCounters;
 use endcap_proto::EventTime;
@@ -185,6 +189,10 @@ impl At {
         bytes
     }
 
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let ((next, watermark, generation, began), _) = codec::behead::<(i64, i64, u64, i64)>(bytes)?;
         let [watermark, began] = [watermark, began].map(EventTime::clamped);
@@ -282,7 +290,10 @@ impl Shared {
         let answer = self.run(&[call]).await;
         cut.counters = Some(counters);
         match self.value(answer?.into_iter().next().unwrap_or_default())? {
-            1 => Ok(true),
+            1 => {
+                self.counts.commits.fetch_add(1, Relaxed);
+                Ok(true)
+            }
             2 => Err(StoreError::Forgotten { place: self.place.clone(), partition: cut.partition }),
             _ => Ok(false),
         }

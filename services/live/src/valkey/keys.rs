@@ -4,7 +4,9 @@
 //! PREFIX{v0123456789abcdef}s        a visitor
 //! PREFIX{v0123456789abcdef}x…       a session of a visitor without consent
 //! PREFIX{v0123456789abcdef}a        the account of this visitor, as of its devices' newest events; a copy
+//! PREFIX{v0123456789abcdef}u        the accounts that this visitor has logged in to
 //! PREFIX{u0123456789abcdef}         an account: its devices
+//! PREFIX{u0123456789abcdef}v        the visitors that have ever logged in to it
 //! PREFIX{p7}at  c  w…  l            a partition: offset, counters, ids of events, the counters' changes
 //! PREFIX{mark}  {partitions}        version and topic; the partitions there are
 //! ```
@@ -43,6 +45,14 @@ impl Keys {
         self.key(format_args!("{{u{:016x}}}", user.0))
     }
 
+    pub(super) fn users(&self, visitor: VisitorKey) -> Vec<u8> {
+        self.key(format_args!("{{v{:016x}}}u", visitor.0))
+    }
+
+    pub(super) fn devices(&self, user: UserKey) -> Vec<u8> {
+        self.key(format_args!("{{u{:016x}}}v", user.0))
+    }
+
     pub(super) fn at(&self, partition: i32) -> Vec<u8> {
         self.key(format_args!("{{p{partition}}}at"))
     }
@@ -67,12 +77,40 @@ impl Keys {
         self.key(format_args!("{{partitions}}"))
     }
 
-    pub(super) fn all_shoppers(&self) -> Vec<u8> {
-        self.key(format_args!("{{v*}}s"))
+    /// Patterns of all keys of visitors, and of accounts.
+    pub(super) fn all_of_visitors(&self) -> Vec<u8> {
+        self.key(format_args!("{{v*}}*"))
     }
 
-    pub(super) fn all_accounts(&self) -> Vec<u8> {
-        self.key(format_args!("{{u*}}"))
+    pub(super) fn all_of_users(&self) -> Vec<u8> {
+        self.key(format_args!("{{u*}}*"))
+    }
+
+    /// A pattern of all keys.
+    pub(super) fn everything(&self) -> Vec<u8> {
+        self.key(format_args!("{{*"))
+    }
+
+    /// What of a key comes behind the prefix.
+    pub(super) fn behind(&self, key: &[u8]) -> Vec<u8> {
+        key.get(self.prefix.len()..).unwrap_or_default().to_vec()
+    }
+
+    pub(super) fn with_prefix(&self, behind: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), behind].concat()
+    }
+
+    pub(super) fn is_shopper(&self, key: &[u8]) -> bool {
+        self.behind(key).starts_with(b"{v") && key.ends_with(b"}s")
+    }
+
+    pub(super) fn is_account(&self, key: &[u8]) -> bool {
+        self.behind(key).starts_with(b"{u") && key.ends_with(b"}")
+    }
+
+    /// Accounts of a visitor, or visitors of an account.
+    pub(super) fn is_set(&self, key: &[u8]) -> bool {
+        key.ends_with(b"}u") || key.ends_with(b"}v")
     }
 
     /// The number in the braces of a visitor's key; 0 where there is none.

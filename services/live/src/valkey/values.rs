@@ -155,6 +155,24 @@ impl Account {
         let linked = |visitor: &VisitorKey| links.visitors().iter().any(|(linked, _)| linked == visitor);
         self.devices.retain(|visitor, _| linked(visitor));
     }
+
+    /// Forgets what a device did before an instant, and the device itself where it was last logged in before; whether
+    /// that changed anything.
+    pub(super) fn forget(&mut self, visitor: VisitorKey, before: EventTime) -> Result<bool, String> {
+        let link = self.links.visitors().iter().find(|(linked, _)| *linked == visitor);
+        if link.is_some_and(|(_, time)| *time < before) {
+            self.links.unlink(visitor);
+            self.devices.remove(&visitor);
+            return Ok(true);
+        }
+        let Some(device) = self.devices.get_mut(&visitor) else { return Ok(false) };
+        let mut state = UserState::decode(&device.state).map_err(text)?;
+        state.forget_before(before);
+        let left = state.encode();
+        let changed = left != device.state;
+        device.state = left;
+        Ok(changed)
+    }
 }
 
 // === impl Stored ===

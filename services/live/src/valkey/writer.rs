@@ -9,9 +9,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, atomic::Ordering::Relaxed},
 };
 
+use endcap_clickstream::Shopper as Named;
 use endcap_features::{EventFacts, ItemCounters, SESSION_GAP_MS, SessionTag};
 use endcap_proto::{EventKey, EventTime, EventType, EventView, ItemKey, UserKey, VisitorKey};
 use redis::Script;
@@ -25,6 +26,7 @@ use super::{
 };
 use crate::{
     AppliedOffsets, Before, Outcome, PartitionOffset, Release, StateBackend, StoreConfig, StoreError,
+    erasures::{Erasure, Gone},
     store::{Window, session_key},
 };
 
@@ -80,11 +82,12 @@ struct Fact {
 }
 
 /// A value to be written where it is still what was read.
-struct Write {
-    key: Vec<u8>,
-    expected: Option<u64>,
-    value: Vec<u8>,
-    ttl_ms: u64,
+pub(super) struct Write {
+    pub(super) key: Vec<u8>,
+    pub(super) expected: Option<u64>,
+    /// What it becomes; nothing takes it away.
+    pub(super) value: Vec<u8>,
+    pub(super) ttl_ms: u64,
 }
 
 /// What the devices of an account did in a batch.
@@ -100,13 +103,14 @@ enum Place {
     Session(VisitorKey, u64),
 }
 
-/// KEYS: values. ARGV, three for each: the version it must have (empty: it must not be there), what it becomes,
-/// how long it is kept in milliseconds. Answers which were not as they must.
+/// KEYS: values. ARGV, three for each: the version it must have (empty: it must not be there), what it becomes (empty:
+/// it goes), how long it is kept in milliseconds. Answers which were not as they must.
 const REPLACE: &str = "
 local refused = {}
 for i, key in ipairs(KEYS) do
   if redis.call('GETRANGE', key, 0, 15) == ARGV[3 * i - 2] then
-    redis.call('SET', key, ARGV[3 * i - 1], 'PX', ARGV[3 * i])
+    if ARGV[3 * i - 1] == '' then redis.call('DEL', key)
+    else redis.call('SET', key, ARGV[3 * i - 1], 'PX', ARGV[3 * i]) end
   else
     refused[#refused + 1] = i - 1
   end
@@ -127,7 +131,7 @@ static REPLACE_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(REPLACE))
 static RENEW_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RENEW));
 
 /// How often values that others change at the same time are read again before the caller is to wait.
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 /// Keys of one question.
 const KEYS_PER_READ: usize = 512;
 
@@ -334,6 +338,21 @@ impl StateBackend for ValkeyWriter {
         self.settle(true)
     }
 
+    fn erase(&mut self, erasures: &[Erasure]) -> Result<Vec<Gone>, StoreError> {
+        if erasures.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Who is whose may stand in what was taken in and not written yet.
+        self.write()?;
+        if let Some(reason) = self.trouble.clone().filter(|_| !self.facts.is_empty()) {
+            return Err(StoreError::Unavailable { place: self.store.shared.place.clone(), reason });
+        }
+        let shared = self.shared();
+        let (gone, erased) = shared.runtime.block_on(shared.erase(erasures))?;
+        self.cache.retain(|visitor, _| erased.before(Named::Visitor(*visitor)).is_none());
+        Ok(gone)
+    }
+
     fn progress(&self) -> Arc<dyn AppliedOffsets> {
         Arc::new(self.store.clone())
     }
@@ -367,6 +386,7 @@ impl Shared {
             let mut sessions = HashMap::new();
             self.fetch(pending.keys(), cache, &mut sessions).await?;
             let mut accounts = BTreeMap::<UserKey, AccountEdit>::new();
+            let mut logins = Vec::new();
             let mut writes = Vec::with_capacity(pending.len());
             for (&place, facts) in &pending {
                 let write = match place {
@@ -374,7 +394,9 @@ impl Shared {
                         let held = cache.get(&visitor);
                         let (shopper, expected) =
                             (held.map(|held| held.entry.clone()), held.map(|held| held.version));
-                        let shopper = edit(visitor, shopper.unwrap_or_default(), facts, &mut accounts);
+                        let shopper = shopper.unwrap_or_default();
+                        logins.extend(new_logins(visitor, &shopper, facts));
+                        let shopper = edit(visitor, shopper, facts, &mut accounts);
                         let version = next_version(expected);
                         let value = values::encode(version, &shopper);
                         cache.insert(visitor, Versioned { version, entry: shopper });
@@ -397,6 +419,7 @@ impl Shared {
                 };
                 writes.push(write);
             }
+            self.note_logins(&logins).await?;
             self.write_accounts(accounts).await?;
             let refused = self.replace(&writes).await?;
             let mut number = 0;
@@ -501,7 +524,7 @@ impl Shared {
     }
 
     /// Writes values that are still what was read; which are not.
-    async fn replace(&self, writes: &[Write]) -> Result<Vec<usize>, StoreError> {
+    pub(super) async fn replace(&self, writes: &[Write]) -> Result<Vec<usize>, StoreError> {
         let per_call = self.connection.keys_per_call();
         let calls: Vec<Call> = writes
             .chunks(per_call)
@@ -524,11 +547,12 @@ impl Shared {
             let of_call: Vec<usize> = self.value(answer)?;
             refused.extend(of_call.into_iter().map(|number| call * per_call + number));
         }
+        self.counts.conflicts.fetch_add(refused.len() as u64, Relaxed);
         Ok(refused)
     }
 
     /// Writes copies, where they are newer than what is there.
-    async fn renew(&self, copies: Vec<(Vec<u8>, Arc<Vec<u8>>)>) -> Result<(), StoreError> {
+    pub(super) async fn renew(&self, copies: Vec<(Vec<u8>, Arc<Vec<u8>>)>) -> Result<(), StoreError> {
         let ttl = self.ttl_ms.to_string().into_bytes();
         let calls: Vec<Call> = copies
             .chunks(self.connection.keys_per_call())
@@ -546,13 +570,21 @@ impl Shared {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
+        self.counts.round_trips.fetch_add(1, Relaxed);
         self.connection.run(calls).await.map_err(|error| self.unavailable(&error))
     }
 
-    fn contended(&self) -> StoreError {
+    pub(super) fn contended(&self) -> StoreError {
         let reason = format!("values were changed by another writer {ATTEMPTS} times in a row");
         StoreError::Unavailable { place: self.place.clone(), reason }
     }
+}
+
+/// Accounts that facts show a visitor in, but for the one that is known already.
+fn new_logins(visitor: VisitorKey, shopper: &Shopper, facts: &[&Fact]) -> BTreeSet<(VisitorKey, UserKey)> {
+    let known = shopper.state.user();
+    let named = facts.iter().filter_map(|fact| fact.user).filter(|user| Some(*user) != known);
+    named.map(|user| (visitor, user)).collect()
 }
 
 /// A visitor after facts, and what the accounts concerned are to be told.

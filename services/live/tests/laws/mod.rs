@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_live::{Outcome, PartitionOffset, Release, StoreConfig};
+use endcap_clickstream::{Erased, Shopper};
+use endcap_live::{Outcome, PartitionOffset, Release, StoreConfig, erasures::Erasure};
 use endcap_proto::{
     Event, EventId, EventTime, EventType, ItemId, ItemKey, UserId, UserKey, VisitorId, VisitorKey,
 };
@@ -294,4 +295,132 @@ fn begin(opened: &mut Opened, log: &BTreeMap<i32, Vec<&Event>>) -> BTreeMap<i32,
         next.insert(at.partition, at.offset as usize);
     }
     next
+}
+
+/// Erases, and says of how many visitors there was something, and how many were linked.
+fn erase(shop: &mut Shop<'_>, shopper: Shopper, minute: i64) -> (u64, usize) {
+    let before = EventTime::clamped(START + minute * MINUTE);
+    let gone = shop.opened.writer.erase(&[Erasure { shopper, before }]).unwrap();
+    assert_eq!(gone.len(), 1);
+    shop.opened.writer.publish().unwrap();
+    (gone[0].visitors, gone[0].linked.len())
+}
+
+/// Flushes until nothing of what was erased is kept anywhere.
+fn forget_for_good(shop: &mut Shop<'_>) {
+    let began = Instant::now();
+    while !shop.opened.writer.is_forgotten_for_good() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is still on disk");
+        flush(&mut shop.opened);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn an_erased_visitor_is_forgotten_up_to_the_instant_and_nobody_else_is(place: &dyn Place) {
+    let mut shop = Shop::open(place);
+    let phone = Shopper::Visitor(VisitorKey::of("phone"));
+    shop.tell(view("e1", "phone", "shoe", 0));
+    shop.tell(by(view("e2", "phone", "hat", 1), "anna"));
+    shop.tell(by(view("e3", "laptop", "sock", 2), "anna"));
+    shop.tell(anonymous(view("e4", "phone", "belt", 3), None));
+    shop.tell(view("e5", "other", "coat", 3));
+    shop.flush();
+    assert_eq!(erase(&mut shop, Shopper::Visitor(VisitorKey::of("nobody")), 9), (0, 0));
+    assert_eq!(erase(&mut shop, phone, 4), (1, 0));
+    assert!(shop.read("phone", None, None).state.is_empty());
+    assert!(shop.read("phone", None, None).state.user().is_none());
+    // The account is there, and no longer has that device.
+    assert_eq!(shop.history("laptop", None, None), keys(&["sock"]));
+    assert_eq!(shop.history("tablet", Some("anna"), None), keys(&["sock"]));
+    assert_eq!(shop.history("other", None, None), keys(&["coat"]));
+    // Done again it finds nothing, also after a restart; what is done later is remembered.
+    assert_eq!(erase(&mut shop, phone, 4), (0, 0));
+    forget_for_good(&mut shop);
+    let mut shop = shop.restart();
+    assert!(shop.read("phone", None, None).state.is_empty());
+    assert_eq!(erase(&mut shop, phone, 4), (0, 0));
+    shop.tell(view("e6", "phone", "ring", 5));
+    assert_eq!(erase(&mut shop, phone, 4), (0, 0), "it was done after the instant");
+    assert_eq!(shop.history("phone", None, None), keys(&["ring"]));
+    // Half of a history goes where the instant lies within.
+    shop.tell(view("e7", "phone", "bag", 8));
+    assert_eq!(erase(&mut shop, phone, 7), (1, 0));
+    assert_eq!(shop.history("phone", None, None), keys(&["bag"]));
+}
+
+pub(crate) fn an_erased_account_takes_every_visitor_with_it_however_many_there_were(place: &dyn Place) {
+    let mut shop = Shop::open(place);
+    // More than an account names, the first of them long ago.
+    let devices: Vec<String> = (0..20).map(|i| format!("device-{i}")).collect();
+    for (i, device) in (0..).zip(&devices) {
+        shop.tell(view(&format!("a{i}"), device, "shoe", i));
+        shop.tell(by(view(&format!("b{i}"), device, "hat", i), "anna"));
+    }
+    // A device that somebody else has logged in on since was hers all the same.
+    shop.tell(by(view("c1", "device-19", "belt", 21), "ben"));
+    shop.tell(by(view("c2", "desk", "sock", 21), "ben"));
+    shop.tell(view("c3", "other", "coat", 21));
+    shop.flush();
+    let anna = Shopper::User(UserKey::of("anna"));
+    assert_eq!(erase(&mut shop, anna, 30), (20, 20));
+    for device in &devices {
+        assert!(shop.read(device, None, None).state.is_empty(), "{device}");
+    }
+    assert!(shop.read("new", Some("anna"), None).state.is_empty());
+    assert_eq!(shop.history("desk", None, None), keys(&["sock"]));
+    assert_eq!(shop.history("new", Some("ben"), None), keys(&["sock"]));
+    assert_eq!(shop.history("other", None, None), keys(&["coat"]));
+    forget_for_good(&mut shop);
+    let mut shop = shop.restart();
+    assert_eq!(erase(&mut shop, anna, 30), (0, 0));
+    // Who comes back is somebody new.
+    shop.tell(by(view("d1", "device-3", "ring", 40), "anna"));
+    assert_eq!(erase(&mut shop, anna, 30), (0, 1));
+    assert_eq!(shop.history("new", Some("anna"), None), keys(&["ring"]));
+}
+
+pub(crate) fn erasing_leaves_the_state_that_would_be_there_had_it_never_been_told(place: &dyn Place) {
+    let all = events(29, 1500);
+    let before = all[900].time;
+    let users = ["user-1", "user-4"].map(|user| Shopper::User(UserKey::of(user)));
+    let erasures: Vec<_> = users.iter().map(|&shopper| Erasure { shopper, before }).collect();
+    let mut erased: Erased = erasures.iter().map(|of| (of.shopper, of.before)).collect();
+    let key = |event: &Event| (event.visitor_id.key(), event.user_id.as_ref().map(|user| user.key()));
+    for (visitor, user) in all.iter().filter(|event| event.time < before).map(key) {
+        if let Some(before) = erased.implies(visitor, user, EventTime::MIN) {
+            erased.insert(Shopper::Visitor(visitor), before);
+        }
+    }
+    let covered = |event: &Event| erased.covers(key(event).0, key(event).1, event.time);
+    let told = |place: &dyn Place, skip: bool| {
+        let mut opened = place.open(&StoreConfig::default());
+        opened.writer.acquire(&[0]).unwrap();
+        for (offset, event) in (0..).zip(&all) {
+            if skip && covered(event) {
+                opened.writer.skip(0, offset);
+            } else {
+                opened.writer.apply(0, offset, &event.into()).unwrap();
+            }
+        }
+        opened
+    };
+    let folder = crate::place::Folder::new();
+    let mut never = told(&folder, true);
+    never.writer.publish().unwrap();
+    let mut opened = told(place, false);
+    let gone = opened.writer.erase(&erasures).unwrap();
+    assert!(gone.iter().all(|gone| gone.linked.len() > 1 && gone.entries > 10), "{gone:?}");
+    flush(&mut opened);
+    let visitors: std::collections::BTreeSet<_> = all.iter().map(|event| key(event).0.0).collect();
+    for visitor in visitors.into_iter().map(VisitorKey) {
+        let read =
+            |opened: &Opened| runtime().block_on(opened.reader.read(visitor, None, None)).unwrap().state;
+        assert_eq!(read(&opened), read(&never), "{visitor:?}");
+    }
+    for user in (0..8).map(|i| UserKey::of(&format!("user-{i}"))) {
+        let read = |opened: &Opened| {
+            runtime().block_on(opened.reader.read(VisitorKey(1), Some(user), None)).unwrap().state
+        };
+        assert_eq!(read(&opened), read(&never), "{user:?}");
+    }
 }

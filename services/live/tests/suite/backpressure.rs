@@ -11,6 +11,7 @@ use std::{
 use endcap_live::{
     AppliedOffsets, Before, DeadLetters, KafkaConfig, KafkaSink, KafkaSource, Message, Outcome,
     PartitionOffset, Release, StateBackend, StateStore, StateWriter, StoreConfig, StoreError, consumer,
+    erasures::{Erasure, Gone},
 };
 use endcap_proto::{EventView, v1};
 use prost::Message as _;
@@ -61,6 +62,10 @@ impl StateBackend for Slow {
         self.inner.wait_for_flush()
     }
 
+    fn erase(&mut self, erasures: &[Erasure]) -> Result<Vec<Gone>, StoreError> {
+        self.inner.erase(erasures)
+    }
+
     fn progress(&self) -> Arc<dyn AppliedOffsets> {
         StateBackend::progress(&self.inner)
     }
@@ -77,6 +82,7 @@ pub(crate) async fn a_state_that_cannot_follow_pauses_reading(config: &KafkaConf
     let sink = Arc::new(KafkaSink::patient(&config).unwrap());
     let (batch, flush_records) = (100, 250);
     let (service, handle) = consumer::Service::new(consumer::Options {
+        erasures: None,
         source: Box::new(KafkaSource::new(&config, &config.topics.events).unwrap()),
         writer: Box::new(writer),
         dead_letters: DeadLetters::new(sink.clone(), config.topics.dead_letters.as_str()),

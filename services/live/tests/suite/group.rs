@@ -11,6 +11,7 @@ use endcap_live::{
     AppliedOffsets, Before, DeadLetters, GroupProtocol, KafkaConfig, KafkaSink, KafkaSource, Outcome,
     PartitionOffset, Release, StateBackend, StoreError,
     consumer::{self, ConsumerConfig, Group},
+    erasures::{Erasure, Gone},
 };
 use endcap_proto::EventView;
 use tokio::task::JoinHandle;
@@ -102,6 +103,10 @@ impl StateBackend for Replica {
         Ok(())
     }
 
+    fn erase(&mut self, erasures: &[Erasure]) -> Result<Vec<Gone>, StoreError> {
+        Ok(vec![Gone::default(); erasures.len()])
+    }
+
     fn progress(&self) -> Arc<dyn AppliedOffsets> {
         Arc::new(Seen(self.shared.clone()))
     }
@@ -137,6 +142,7 @@ impl Member {
             KafkaSource::member(config, &config.topics.events, settings.membership().as_ref()).unwrap();
         let letters = Arc::new(KafkaSink::patient(config).unwrap());
         let (service, handle) = consumer::Service::new(consumer::Options {
+            erasures: None,
             source: Box::new(source),
             writer: Box::new(Replica { number, shared: shared.clone(), next: BTreeMap::new(), unflushed: 0 }),
             dead_letters: DeadLetters::new(letters, config.topics.dead_letters.as_str()),

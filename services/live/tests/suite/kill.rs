@@ -108,6 +108,7 @@ pub(crate) fn child() {
     let (_, writer) = StateStore::open(&dir, &config.topics.events, &StoreConfig::default()).unwrap();
     let sink = Arc::new(KafkaSink::patient(&config).unwrap());
     let options = consumer::Options {
+        erasures: None,
         source: Box::new(KafkaSource::new(&config, &config.topics.events).unwrap()),
         writer: Box::new(writer),
         dead_letters: DeadLetters::new(sink, config.topics.dead_letters.as_str()),

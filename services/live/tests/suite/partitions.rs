@@ -33,6 +33,7 @@ pub(crate) async fn what_a_topic_gains_is_read(
         writer: Box::new(writer),
         dead_letters: DeadLetters::new(sink.clone(), topics.dead_letters.as_str()),
         config: consumer::ConsumerConfig::default(),
+        erasures: None,
     });
     let (archiving, _) = archive::Service::new(archive::Options {
         to: dir.path().join("archive").into(),

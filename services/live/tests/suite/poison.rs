@@ -138,6 +138,7 @@ impl Running {
         let (_, writer) = StateStore::open(dir, &config.topics.events, &StoreConfig::default()).unwrap();
         let letters = Arc::new(KafkaSink::patient(config).unwrap());
         let (service, handle) = consumer::Service::new(consumer::Options {
+            erasures: None,
             source: Box::new(KafkaSource::new(config, &config.topics.events).unwrap()),
             writer: Box::new(writer),
             dead_letters: DeadLetters::new(letters, config.topics.dead_letters.as_str()),

@@ -33,6 +33,7 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
         StateStore::open(dir.path().join("state"), &config.topics.events, &StoreConfig::default()).unwrap();
     let dead_letters = DeadLetters::new(patient.clone(), config.topics.dead_letters.as_str());
     let (service, consumed) = consumer::Service::new(consumer::Options {
+        erasures: None,
         source: source(&config.topics.events),
         writer: Box::new(writer),
         dead_letters: dead_letters.clone(),

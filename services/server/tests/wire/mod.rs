@@ -70,6 +70,7 @@ pub fn options(shop: &Shop, config: ServerConfig) -> Options {
         recommender: Arc::clone(&shop.recommender),
         events: None,
         items: None,
+        eraser: None,
         bundles: None,
         stream: None,
         clock: Arc::clone(&shop.clock) as Arc<dyn Clock>,

@@ -134,3 +134,63 @@ fn a_folder_that_is_no_data_set_says_so() {
     assert!(Dataset::open(dir.path()).unwrap_err().to_string().contains("is no data set"));
     assert!(Dataset::open(dir.path().join("absent")).unwrap_err().to_string().contains("cannot open"));
 }
+
+#[test]
+fn a_shopper_whose_erasure_is_pending_is_not_read_and_everybody_else_is() {
+    use endcap_proto::{EventTime, UserId, UserKey, VisitorId, VisitorKey};
+
+    let dir = tempfile::tempdir().unwrap();
+    let by = |id: &str, visitor: &str, user: Option<&str>, millis| Event {
+        visitor_id: VisitorId::new(visitor).unwrap(),
+        user_id: user.map(|user| UserId::new(user).unwrap()),
+        time: EventTime::clamped(millis),
+        ..view(id, "shoe")
+    };
+    let events = [
+        by("phone-old", "phone", None, 10),
+        by("phone-new", "phone", None, 100),
+        by("tablet-anna", "tablet", Some("anna"), 20),
+        by("tablet-ben", "tablet", Some("ben"), 20),
+        by("laptop", "laptop", None, 10),
+    ];
+    let mut writer = DatasetWriter::create(dir.path(), DatasetInfo::new("test")).unwrap();
+    events.iter().for_each(|event| writer.event(event, Part::All).unwrap());
+    writer.item(&item("shoe", "Shoe")).unwrap();
+    let slate = |visitor: &str, millis| Impression {
+        slate_id: format!("{visitor}-{millis}"),
+        visitor_id: visitor.to_owned(),
+        served_time: Some(EventTime::clamped(millis).to_proto()),
+        ..Impression::default()
+    };
+    [slate("phone", 10), slate("phone", 100), slate("laptop", 10)]
+        .iter()
+        .for_each(|slate| writer.impression(slate).unwrap());
+    writer.finish().unwrap();
+
+    let erased: Erased = [
+        (crate::Shopper::Visitor(VisitorKey::of("phone")), EventTime::clamped(50)),
+        (crate::Shopper::User(UserKey::of("anna")), EventTime::clamped(50)),
+    ]
+    .into_iter()
+    .collect();
+    erased.write_pending(dir.path()).unwrap();
+    let dataset = Dataset::open(dir.path()).unwrap();
+    assert_eq!(ids(&dataset, Part::All), ["phone-new", "tablet-ben", "laptop"]);
+    let slates: Vec<_> = dataset.impressions().unwrap().flat_map(Result::unwrap).collect();
+    assert_eq!(slates, [slate("phone", 100), slate("laptop", 10)]);
+    assert_eq!(dataset.items().unwrap().len(), 1);
+
+    // Read with a folder where nothing is pending, that one is whole.
+    let other = tempfile::tempdir().unwrap();
+    let mut writer = DatasetWriter::create(other.path(), DatasetInfo::new("test")).unwrap();
+    events.iter().for_each(|event| writer.event(event, Part::All).unwrap());
+    writer.finish().unwrap();
+    let both = Dataset::open_many(&[dir.path(), other.path()]).unwrap();
+    assert_eq!(ids(&both, Part::All).len(), 3 + 5);
+
+    // A file that names nobody any more hides nobody; one that is not readable is an error, not silence.
+    Erased::default().write_pending(dir.path()).unwrap();
+    assert_eq!(ids(&dataset, Part::All).len(), 5);
+    fs::write(dir.path().join(Erased::FILE), "{").unwrap();
+    assert!(dataset.events().is_err());
+}
