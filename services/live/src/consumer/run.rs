@@ -141,7 +141,7 @@ impl Run {
             }
             self.shared.slow().trouble = Some(match erasures.trouble() {
                 Some(trouble) => format!("it waits for the erasures: {trouble}"),
-                None => "the topic of erasures is being read".to_owned(),
+                None => "it waits until who was erased is known".to_owned(),
             });
             thread::sleep(WAIT_PAUSED);
         }

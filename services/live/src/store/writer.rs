@@ -295,7 +295,11 @@ impl StateWriter {
     /// # Errors
     /// When it cannot be written.
     pub fn snapshot(&mut self) -> Result<(), StoreError> {
-        self.finish_upkeep();
+        if self.upkeep.is_some() {
+            // A snapshot that is under way waits for what was taken in since to be on disk.
+            self.flush()?;
+            self.finish_upkeep();
+        }
         self.wants_snapshot = true;
         self.flush()?;
         self.finish_upkeep();
