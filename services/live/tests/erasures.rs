@@ -24,7 +24,8 @@ struct Running {
     handle: consumer::Handle,
     erasures: Erasures,
     drain: CancellationToken,
-    tasks: (JoinHandle<Result<(), consumer::Error>>, JoinHandle<Result<(), erasures::Error>>),
+    consuming: JoinHandle<Result<(), consumer::Error>>,
+    following: JoinHandle<Result<(), erasures::Error>>,
 }
 
 fn key() -> Option<ErasureKey> {
@@ -47,8 +48,9 @@ impl Running {
             config: consumer::ConsumerConfig { flush_interval_ms: 10, ..Default::default() },
         });
         let drain = CancellationToken::new();
-        let tasks = (tokio::spawn(consuming.run(drain.clone())), tokio::spawn(following.run(drain.clone())));
-        Self { store, handle, erasures, drain, tasks }
+        let consuming = tokio::spawn(consuming.run(drain.clone()));
+        let following = tokio::spawn(following.run(drain.clone()));
+        Self { store, handle, erasures, drain, consuming, following }
     }
 
     async fn caught_up(self) -> Self {
@@ -73,8 +75,8 @@ impl Running {
     async fn stop(self) -> u64 {
         let erased = self.handle.status().erased;
         self.drain.cancel();
-        self.tasks.0.await.unwrap().unwrap();
-        self.tasks.1.await.unwrap().unwrap();
+        self.consuming.await.unwrap().unwrap();
+        self.following.await.unwrap().unwrap();
         erased
     }
 }

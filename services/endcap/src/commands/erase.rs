@@ -46,7 +46,7 @@ pub fn run(args: EraseArgs, output: Output) -> Result<(), Failure> {
     config.validate().map_err(Failure::Config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut receipt = match ask(&runtime, &config, &shopper, args.address.as_deref())? {
-        Asked::Told(receipt) => receipt,
+        Asked::Told(receipt) => *receipt,
         Asked::Nobody(error) if args.address.is_some() => return Err(error.into()),
         Asked::Nobody(error) => forget_here(&runtime, &config, &shopper)
             .with_context(|| format!("no service answers ({error:#})"))?,
@@ -67,7 +67,7 @@ pub fn run(args: EraseArgs, output: Output) -> Result<(), Failure> {
 
 /// What a service said.
 enum Asked {
-    Told(Receipt),
+    Told(Box<Receipt>),
     /// None is there.
     Nobody(anyhow::Error),
 }
@@ -105,7 +105,7 @@ fn ask(
         let receipt = serde_json::from_str(&answer.into_inner().receipt).with_context(|| {
             format!("the service at {address} answers no receipt that this version reads")
         })?;
-        Ok(Asked::Told(receipt))
+        Ok(Asked::Told(Box::new(receipt)))
     })
 }
 

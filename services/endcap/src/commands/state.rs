@@ -22,10 +22,11 @@ pub fn run(command: StateCommand, output: Output) -> Result<(), Failure> {
     match command {
         StateCommand::Show(args) => {
             let config = load(&args)?;
-            Ok(match config.state.backend {
+            match config.state.backend {
                 Backend::Embedded => print(&show(&config)?, output)?,
                 Backend::Valkey => print(&shared::show(&config)?, output)?,
-            })
+            }
+            Ok(())
         }
         StateCommand::Backup { state, to } => {
             let config = load(&state)?;

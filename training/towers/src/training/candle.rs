@@ -170,9 +170,10 @@ impl Padding {
         let mut there = vec![none; lengths.len() * longest];
         let mut back = Vec::with_capacity(none as usize);
         for (sequence, &length) in lengths.iter().enumerate() {
-            for place in sequence * longest..sequence * longest + length {
-                there[place] = back.len() as u32;
-                back.push(place as u32);
+            let first = sequence * longest;
+            for (place, there) in (first as u32..).zip(&mut there[first..first + length]) {
+                *there = back.len() as u32;
+                back.push(place);
             }
         }
         Ok(Self { longest, there: Tensor::new(there, device)?, back: Tensor::new(back, device)?, lengths })
