@@ -63,8 +63,8 @@ pub(super) struct Flush(JoinHandle<Done>);
 /// How a flush went.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    /// Partitions that are another's.
-    pub(super) taken_over: Vec<i32>,
+    /// Partitions that were claimed after this writer's claim of that epoch.
+    pub(super) taken_over: Vec<(i32, i64)>,
     /// What is still to be written, and why it is not.
     pub(super) unsent: Vec<Cut>,
     pub(super) failed: Option<StoreError>,
@@ -165,7 +165,7 @@ pub(super) fn begin(shared: Arc<Shared>, cuts: Vec<Cut>, before: Box<dyn FnOnce(
             for mut cut in cuts {
                 match shared.commit(&mut cut).await {
                     Ok(true) => {}
-                    Ok(false) => done.taken_over.push(cut.partition),
+                    Ok(false) => done.taken_over.push((cut.partition, cut.epoch)),
                     Err(error) => {
                         done.unsent.extend(error.is_transient().then_some(cut));
                         if done.failed.as_ref().is_none_or(StoreError::is_transient) {

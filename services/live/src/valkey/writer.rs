@@ -174,7 +174,11 @@ impl ValkeyWriter {
     fn settle(&mut self, wait: bool) -> Result<(), StoreError> {
         let Some(flush) = self.flush.take_if(|flush| wait || flush.is_finished()) else { return Ok(()) };
         let done = flush.wait(&self.store.shared)?;
-        for partition in done.taken_over {
+        for (partition, epoch) in done.taken_over {
+            // It may have been given up and claimed again by this writer while the flush was under way.
+            if self.held.get(&partition).is_none_or(|held| held.epoch != epoch) {
+                continue;
+            }
             tracing::error!("partition {partition} was taken over by another consumer; its events go there");
             self.forget(&[partition]);
         }
