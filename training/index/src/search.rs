@@ -71,7 +71,7 @@ impl State {
         let filter = Filter::resolve(self, allowed);
         let ask = Ask::new(self, k, allowed, &filter, route);
         let threads = rayon::current_num_threads();
-        let together = queries.len().div_ceil(dim).div_ceil(threads).clamp(1, TOGETHER);
+        let together = queries.len().div_ceil(dim).div_ceil(threads).clamp(1, ask.together());
         let answers = |queries: &[f32]| {
             let queries = queries.chunks(dim).map(|query| Query::new(query, dim));
             Ok(ask.answers(&queries.collect::<Result<Vec<_>, _>>()?))

@@ -48,7 +48,7 @@ pub const QUICK: [&str; 12] = [
 pub fn fixture() -> Arc<Fixture> {
     static SHARED: Mutex<Weak<Fixture>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    let fixture = shared.upgrade().unwrap_or_else(|| Arc::new(Fixture::make()));
+    let fixture = shared.upgrade().unwrap_or_else(|| Arc::new(Fixture::ending(now())));
     *shared = Arc::downgrade(&fixture);
     fixture
 }
@@ -64,17 +64,12 @@ pub fn train(data: &[&Path], bundles: &Path) -> String {
 }
 
 impl Fixture {
-    fn make() -> Self {
+    /// A shop of its own whose last event is about then.
+    pub fn ending(end: EventTime) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (data, bundles) = (dir.path().join("data"), dir.path().join("bundles"));
-        let config = ShopConfig {
-            items: 300,
-            shoppers: 200,
-            days: 14,
-            images: false,
-            end: now(),
-            ..ShopConfig::default()
-        };
+        let config =
+            ShopConfig { items: 300, shoppers: 200, days: 14, images: false, end, ..ShopConfig::default() };
         let shop = Shop::new(&config).unwrap();
         shop.write(&data).unwrap();
         let version = train(&[&data], &bundles);

@@ -89,18 +89,21 @@ impl Ask<'_> {
         }
     }
 
-    fn partitions(&self, partitions: &Partitions, searches: &mut [Search<'_>]) {
-        let rows = &self.state.base.rows;
-        let sparse = self.filter.survivors.saturating_mul(SPARSE) < rows.len();
-        let shared = !sparse && rows.blocks.codes.len() > CACHED;
-        for searches in searches.chunks_mut(if shared { TOGETHER } else { 1 }) {
-            self.visit(partitions, sparse, searches);
-        }
+    /// How many queries are best answered together: one, where they have nothing to share.
+    pub(super) fn together(&self) -> usize {
+        let alone = self.route.way == Way::Partitions
+            && (self.is_sparse() || self.state.base.rows.blocks.codes.len() <= CACHED);
+        if alone { 1 } else { TOGETHER }
+    }
+
+    fn is_sparse(&self) -> bool {
+        self.filter.survivors.saturating_mul(SPARSE) < self.state.base.rows.len()
     }
 
     /// Wave by wave: the next partitions of each query's [`Tour`]; each of them for all queries that come to it, one after the
     /// other.
-    fn visit(&self, partitions: &Partitions, sparse: bool, searches: &mut [Search<'_>]) {
+    fn partitions(&self, partitions: &Partitions, searches: &mut [Search<'_>]) {
+        let sparse = self.is_sparse();
         let reach = self.route.effort as f32 / 100.0;
         // As many as should hold twice k survivors: from then on it is known what is within reach.
         let first = self.k.saturating_mul(2 * partitions.len()) / self.filter.survivors.max(1);
