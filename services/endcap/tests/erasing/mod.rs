@@ -10,6 +10,7 @@ use endcap_proto::{
     v1::{RecommendRequest, WriteEventsRequest},
 };
 use serde_json::Value;
+use tonic::Request;
 
 use crate::{
     broker::Kafka,
@@ -37,7 +38,10 @@ fn by(user: &str, event: Event) -> Event {
 
 async fn tell(client: &mut Client, events: Vec<Event>) {
     let events = events.into_iter().map(Into::into).collect();
-    client.events.write(WriteEventsRequest { events }).await.unwrap();
+    let mut request = Request::new(WriteEventsRequest { events });
+    // A broker that has just begun may take its time.
+    request.set_timeout(PATIENCE);
+    client.events.write(request).await.unwrap();
 }
 
 /// Whether a slate comes from what a shopper did before.
