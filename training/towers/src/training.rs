@@ -32,7 +32,7 @@ pub use device::{Device, UnknownDevice};
 
 use crate::{
     Dropout, TowersConfig, TowersError,
-    kernels::{sized, softmax::Candidates},
+    kernels::{simd, sized, softmax::Candidates},
     parameters::{Group, groups},
 };
 use items::{ItemBuffers, ItemTower};
@@ -148,13 +148,13 @@ impl Step {
         }
         let candidate_numbers = batch.parts.corrections.len() * d;
         let mut users = sized(&mut self.users, batch.parts.cases.len() * d);
-        let dinput = sized(&mut self.dinput, batch.sequences.total() * d);
+        let dinput = sized(&mut self.dinput, batch.gradients * d);
         let mut rest = &mut *dinput;
         let mut work = Vec::with_capacity(count);
         for (range, lane) in batch.lanes.iter().zip(&mut self.lanes) {
             let chunks = &batch.chunks[range.clone()];
             let (own_rows, later) =
-                rest.split_at_mut(chunks.iter().map(|chunk| chunk.rows.len()).sum::<usize>() * d);
+                rest.split_at_mut(chunks.iter().map(|chunk| chunk.gradients.len()).sum::<usize>() * d);
             let (own_users, later_users) =
                 users.split_at_mut(chunks.iter().map(|chunk| chunk.cases.len()).sum::<usize>() * d);
             (rest, users) = (later, later_users);
@@ -166,7 +166,7 @@ impl Step {
             lane.begin(user_groups, candidate_numbers);
             for chunk in chunks {
                 let (own_users, later_users) = users.split_at_mut(chunk.cases.len() * d);
-                let (own_rows, later_rows) = rows.split_at_mut(chunk.rows.len() * d);
+                let (own_rows, later_rows) = rows.split_at_mut(chunk.gradients.len() * d);
                 user_tower.chunk(&shared, chunk, lane, &mut buffers, own_users, own_rows);
                 (users, rows) = (later_users, later_rows);
             }
@@ -181,7 +181,14 @@ impl Step {
             out.fill(0.0);
             for lane in lanes {
                 let part = lane.candidates.get(numbers.clone()).unwrap_or_default();
-                out.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (sum, part) in out.iter_mut().zip(part) {
+                            *sum += part;
+                        }
+                    },
+                );
             }
             batch.places.add_to(dinput, d, items.start, out);
         };

@@ -1,6 +1,6 @@
 //! From windows to a batch: which items, which rows of the tables, which candidates.
 
-use endcap_features::{ItemFeatures, gap_bucket};
+use endcap_features::gap_bucket;
 use endcap_neighbours::Interaction;
 use endcap_towers::{
     Bags, Batch, BatchParts, Case, Encoder, Entry, Pool, TowersConfig, TowersError, Weights, mix,
@@ -20,9 +20,17 @@ pub(crate) struct Batcher<'a> {
     /// Share of the targets that each item is.
     shares: Vec<f64>,
     popular: Option<Popular>,
+    reads: Reads,
     items: Places,
     words: Places,
     drawn: Places,
+}
+
+/// What each item reads of the tables, side by side: a batch looks at thousands of them.
+struct Reads {
+    /// Per item, its row of the table of items, and where its words begin; one more at the end.
+    items: Vec<(u32, u32)>,
+    words: Vec<u32>,
 }
 
 /// Draws items by their number of targets to a power.
@@ -91,6 +99,7 @@ impl<'a> Batcher<'a> {
                 .then(|| Popular::new(&pool, counts, config.negatives.exponent.into())),
             pool,
             shares: targets.iter().map(|&count| f64::from(count) / total.max(1.0)).collect(),
+            reads: Reads::new(data),
             items: Places::new(counts.len()),
             words: Places::new(data.vocabulary().words()),
             drawn: Places::new(counts.len()),
@@ -218,19 +227,20 @@ impl<'a> Batcher<'a> {
     fn read_items(&mut self, key: u64) -> (Bags, Vec<f32>, Vec<u32>, Vec<u32>) {
         let features = self.data.item_features();
         let unknown = self.data.vocabulary().items() as u32;
+        let width = self.shape.shop_vector;
         self.words.clear();
         // Ids first: their rows are known once all are; then words.
         let mut item_rows = Vec::with_capacity(self.items.things.len() + 1);
         let mut unknown_place = None;
         let mut ids = Vec::with_capacity(self.items.things.len());
         for &item in &self.items.things {
-            let ItemFeatures { id_row, words, vector, .. } = &features[item as usize];
-            let has_content = !words.is_empty() || !vector.is_empty();
+            let (row, words) = self.reads.item(item);
+            let has_content = !words.is_empty() || (width > 0 && !features[item as usize].vector.is_empty());
             let hidden = has_content && {
                 let draw = (mix(key ^ mix(u64::from(item) ^ 0x1d)) >> 40) as f32 / (1u64 << 24) as f32;
                 draw < self.config.id_dropout
             };
-            let row = id_row.filter(|_| !hidden).unwrap_or(unknown);
+            let row = if hidden { unknown } else { row };
             let known = if row == unknown { unknown_place } else { None };
             let place = known.unwrap_or_else(|| {
                 item_rows.push(row);
@@ -247,18 +257,40 @@ impl<'a> Batcher<'a> {
         let word_rows = self.words.things.clone();
         let first_word = item_rows.len() as u32;
         let mut bags = Bags::new(item_rows.len() + word_rows.len());
-        let width = self.shape.shop_vector;
         let mut shop_vectors = Vec::with_capacity(self.items.things.len() * width);
         for (&item, id) in self.items.things.iter().zip(ids) {
-            let ItemFeatures { words, vector, .. } = &features[item as usize];
+            let (_, words) = self.reads.item(item);
             bags.add(id, 1.0);
             for &word in words {
                 bags.add(first_word + self.words.place(word), word_weight(words.len()));
             }
             bags.close();
-            shop_vectors.extend(shop_vector(vector).chain(std::iter::repeat(0.0)).take(width));
+            if width > 0 {
+                let vector = &features[item as usize].vector;
+                shop_vectors.extend(shop_vector(vector).chain(std::iter::repeat(0.0)).take(width));
+            }
         }
         (bags, shop_vectors, item_rows, word_rows)
+    }
+}
+
+impl Reads {
+    fn new(data: &TrainingData) -> Self {
+        let unknown = data.vocabulary().items() as u32;
+        let mut words = Vec::new();
+        let mut items = Vec::with_capacity(data.item_features().len() + 1);
+        for features in data.item_features() {
+            items.push((features.id_row.unwrap_or(unknown), words.len() as u32));
+            words.extend_from_slice(&features.words);
+        }
+        items.push((unknown, words.len() as u32));
+        Self { items, words }
+    }
+
+    /// An item's row of the table of items, and its words.
+    fn item(&self, item: u32) -> (u32, &[u32]) {
+        let [(row, start), (_, end)] = [self.items[item as usize], self.items[item as usize + 1]];
+        (row, &self.words[start as usize..end as usize])
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     CheckpointPlan, Progress, StepProgress, TrainConfig, TrainError, TrainingData, ValidationReport,
     batches::{Batcher, Prepared},
     checkpoint::Identity,
-    optimiser::{AdamW, RowOptimiser, schedule},
+    optimiser::{AdamW, RowOptimiser, schedule, square},
     validation::HeldOut,
     windows::{self, Window},
 };
@@ -453,7 +453,6 @@ fn update(
     weights: &mut Weights,
     optimisers: &mut Optimisers,
 ) {
-    let square = |numbers: &[f32]| numbers.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
     let parts: Vec<f64> = gradients.rows.par_chunks(NORM_NUMBERS).map(square).collect();
     let dense: f64 = gradients.dense.iter().map(|group| square(group)).sum();
     let length = (parts.iter().sum::<f64>() + dense).sqrt() as f32;

@@ -114,31 +114,64 @@ impl RowOptimiser {
                 let moments = self.means.par_chunks_mut(stretch * d).zip(self.steps.par_chunks_mut(stretch));
                 let parts = parts.zip(moments).zip(places).enumerate();
                 parts.for_each(|(number, (((table, squares), (means, steps)), places))| {
-                    for &place in places {
-                        let row = rows[place as usize] as usize - number * stretch;
-                        let gradient = &gradients[place as usize * d..][..d];
-                        let (table, means) = (&mut table[row * d..][..d], &mut means[row * d..][..d]);
-                        adam(table, means, &mut squares[row], &mut steps[row], gradient, scale, rate);
-                    }
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for &place in places {
+                                let row = rows[place as usize] as usize - number * stretch;
+                                let gradient = &gradients[place as usize * d..][..d];
+                                let (table, means) = (&mut table[row * d..][..d], &mut means[row * d..][..d]);
+                                adam(table, means, &mut squares[row], &mut steps[row], gradient, scale, rate);
+                            }
+                        },
+                    );
                 });
             }
             TableOptimiser::Adagrad => {
                 parts.zip(places).enumerate().for_each(|(number, ((table, squares), places))| {
-                    for &place in places {
-                        let row = rows[place as usize] as usize - number * stretch;
-                        let gradient = &gradients[place as usize * d..][..d];
-                        squares[row] += scale * scale * mean_square(gradient);
-                        let rate = rate * scale / (squares[row].sqrt() + EPSILON);
-                        let weights = table[row * d..][..d].iter_mut();
-                        weights.zip(gradient).for_each(|(weight, &g)| *weight -= rate * g);
-                    }
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for &place in places {
+                                let row = rows[place as usize] as usize - number * stretch;
+                                let gradient = &gradients[place as usize * d..][..d];
+                                squares[row] += scale * scale * mean_square(gradient);
+                                let rate = rate * scale / (squares[row].sqrt() + EPSILON);
+                                for (weight, &g) in table[row * d..][..d].iter_mut().zip(gradient) {
+                                    *weight -= rate * g;
+                                }
+                            }
+                        },
+                    );
                 });
             }
         }
     }
 }
 
+/// Runs a loop compiled for the best instruction set of this machine; what it calls must be `#[inline(always)]`.
+fn simd<R>(run: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(run)
+}
+
+/// Square of the length of a gradient.
+pub(crate) fn square(gradient: &[f32]) -> f64 {
+    simd(
+        #[inline(always)]
+        || {
+            let mut sums = [0f64; 8];
+            for gradient in gradient.chunks(8) {
+                for (sum, &g) in sums.iter_mut().zip(gradient) {
+                    *sum += f64::from(g) * f64::from(g);
+                }
+            }
+            sums.iter().sum()
+        },
+    )
+}
+
 /// Eight partial sums: one chain of additions would be as slow as its additions are long.
+#[inline(always)]
 fn mean_square(gradient: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     for gradient in gradient.chunks(8) {
@@ -147,6 +180,7 @@ fn mean_square(gradient: &[f32]) -> f32 {
     sums.iter().sum::<f32>() / gradient.len() as f32
 }
 
+#[inline(always)]
 fn adam(
     weights: &mut [f32],
     means: &mut [f32],

@@ -57,6 +57,21 @@ impl Bags {
         self.inputs
     }
 
+    /// `bags` bags over `inputs` rows, of entries in any order: bag, row, weight.
+    pub(crate) fn grouped(inputs: usize, bags: usize, entries: &[(u32, u32, f32)]) -> Self {
+        let mut offsets = vec![0u32; bags + 1];
+        entries.iter().for_each(|&(bag, ..)| offsets[bag as usize + 1] += 1);
+        (0..bags).for_each(|bag| offsets[bag + 1] += offsets[bag]);
+        let mut next = offsets.clone();
+        let (mut rows, mut weights) = (vec![0; entries.len()], vec![0.0; entries.len()]);
+        for &(bag, row, weight) in entries {
+            let place = &mut next[bag as usize];
+            (rows[*place as usize], weights[*place as usize]) = (row, weight);
+            *place += 1;
+        }
+        Self { inputs, offsets, rows, weights }
+    }
+
     /// Every entry, bag after bag: its bag, its row, its weight.
     pub(crate) fn entries(&self) -> (Vec<u32>, &[u32], &[f32]) {
         let of = |(bag, ends): (u32, &[u32])| std::iter::repeat_n(bag, (ends[1] - ends[0]) as usize);
@@ -65,25 +80,13 @@ impl Bags {
 
     /// The transposed matrix: for each input row, the bags that it is in, in their order.
     pub(crate) fn transpose(&self) -> Self {
-        let mut offsets = vec![0u32; self.inputs + 1];
-        for &row in &self.rows {
-            offsets[row as usize + 1] += 1;
+        let mut entries = Vec::with_capacity(self.rows.len());
+        for (bag, ends) in (0..).zip(self.offsets.windows(2)) {
+            let own = ends[0] as usize..ends[1] as usize;
+            let own = self.rows[own.clone()].iter().zip(&self.weights[own]);
+            entries.extend(own.map(|(&row, &weight)| (row, bag, weight)));
         }
-        for row in 0..self.inputs {
-            offsets[row + 1] += offsets[row];
-        }
-        let mut next = offsets.clone();
-        let mut rows = vec![0; self.rows.len()];
-        let mut weights = vec![0.0; self.rows.len()];
-        for bag in 0..self.len() {
-            for entry in self.offsets[bag] as usize..self.offsets[bag + 1] as usize {
-                let place = &mut next[self.rows[entry] as usize];
-                rows[*place as usize] = bag as u32;
-                weights[*place as usize] = self.weights[entry];
-                *place += 1;
-            }
-        }
-        Self { inputs: self.len(), offsets, rows, weights }
+        Self::grouped(self.len(), self.inputs, &entries)
     }
 
     /// Every bag of `x` (inputs × d): bags × d.

@@ -84,39 +84,50 @@ impl<'a> FeedForward<'a> {
     ) {
         let (d, h) = (self.dim, self.hidden);
         let rows = x.len() / d;
-        let normal = sized(&mut trace.normal, rows * d);
-        layer_norm(x, self.gain, self.bias, normal);
-        let active = sized(&mut trace.active, rows * h);
-        let weight = Matrix::new(self.up, d, h);
-        matmul(MatrixMut::new(active, rows, h), Write::Replace, 1.0, Matrix::new(normal, rows, d), weight);
-        self.activate(first_row * h, dropout.layer(INNER), active, sized(&mut trace.slope, rows * h));
+        self.inner(x, first_row, dropout, trace);
+        let active = &trace.active[..rows * h];
         let weight = Matrix::new(self.down, h, d);
         matmul(MatrixMut::new(y, rows, d), Write::Replace, 1.0, Matrix::new(active, rows, h), weight);
         add_bias(y, self.down_bias);
         dropout.add_to(x, first_row * d, y);
     }
 
+    /// What [`Self::backward`] reads of the forward pass, made alone.
+    pub(crate) fn inner(&self, x: &[f32], first_row: usize, dropout: Dropout, trace: &mut Trace) {
+        let (d, h) = (self.dim, self.hidden);
+        let rows = x.len() / d;
+        let normal = sized(&mut trace.normal, rows * d);
+        layer_norm(x, self.gain, self.bias, normal);
+        let active = sized(&mut trace.active, rows * h);
+        let weight = Matrix::new(self.up, d, h);
+        matmul(MatrixMut::new(active, rows, h), Write::Replace, 1.0, Matrix::new(normal, rows, d), weight);
+        self.activate(first_row * h, dropout.layer(INNER), active, sized(&mut trace.slope, rows * h));
+    }
+
     /// `active = drop(GELU(active + b_1))`, and its slope; the first element has the place `first`.
     fn activate(&self, first: usize, dropout: Dropout, active: &mut [f32], slope: &mut [f32]) {
-        let run = |active: &mut [f32], slope: &mut [f32], place: usize, keeps_all: bool| {
-            simd(
-                #[inline(always)]
-                || {
+        let h = self.hidden;
+        simd(
+            #[inline(always)]
+            || {
+                for (row, (active, slope)) in
+                    active.chunks_exact_mut(h).zip(slope.chunks_exact_mut(h)).enumerate()
+                {
                     let elements = active.iter_mut().zip(slope).zip(self.up_bias);
-                    for (place, ((active, slope), &bias)) in (place as u32..).zip(elements) {
-                        let factor = if keeps_all { 1.0 } else { dropout.factor(place) };
-                        let (value, change) = gelu_and_slope(*active + bias);
-                        *active = value * factor;
-                        *slope = change * factor;
+                    if dropout.is_none() {
+                        for ((active, slope), &bias) in elements {
+                            (*active, *slope) = gelu_and_slope(*active + bias);
+                        }
+                        continue;
                     }
-                },
-            );
-        };
-        let keeps_all = dropout.is_none();
-        let rows = active.chunks_exact_mut(self.hidden).zip(slope.chunks_exact_mut(self.hidden));
-        for (row, (active, slope)) in rows.enumerate() {
-            run(active, slope, first + row * self.hidden, keeps_all);
-        }
+                    for (place, ((active, slope), &bias)) in ((first + row * h) as u32..).zip(elements) {
+                        let factor = dropout.factor(place);
+                        let (value, change) = gelu_and_slope(*active + bias);
+                        (*active, *slope) = (value * factor, change * factor);
+                    }
+                }
+            },
+        );
     }
 
     /// The matrices that the backward pass needs the other way round.

@@ -151,16 +151,29 @@ impl Candidates {
                 x_view,
                 Matrix::new(panel, d, PANEL),
             );
-            let corrections = &self.corrections[first..first + PANEL];
+            let Some(corrections) = self.corrections[first..].first_chunk::<PANEL>() else { break };
             simd(
                 #[inline(always)]
                 || {
-                    for row in out[..end].chunks_mut(stride) {
-                        for (score, &correction) in row[..PANEL].iter_mut().zip(corrections) {
-                            *score = match common {
-                                Some(bound) => exp(score.mul_add(scale, correction - bound)),
-                                None => score.mul_add(scale, correction),
-                            };
+                    let rows = out[..end].chunks_mut(stride).filter_map(<[f32]>::first_chunk_mut::<PANEL>);
+                    match common {
+                        Some(bound) => {
+                            let mut shifts = *corrections;
+                            for shift in &mut shifts {
+                                *shift -= bound;
+                            }
+                            for row in rows {
+                                for c in 0..PANEL {
+                                    row[c] = exp(row[c].mul_add(scale, shifts[c]));
+                                }
+                            }
+                        }
+                        None => {
+                            for row in rows {
+                                for c in 0..PANEL {
+                                    row[c] = row[c].mul_add(scale, corrections[c]);
+                                }
+                            }
                         }
                     }
                 },
@@ -182,7 +195,9 @@ impl Candidates {
                     let bound = common.unwrap_or_else(|| {
                         scores[target] = positive;
                         let top = max(scores);
-                        scores.iter_mut().for_each(|score| *score = exp(*score - top));
+                        for score in &mut *scores {
+                            *score = exp(*score - top);
+                        }
                         top
                     });
                     scores[target] = exp(positive - bound);

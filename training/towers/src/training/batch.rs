@@ -57,8 +57,10 @@ pub struct Batch {
     pub(super) lengths: Vec<u32>,
     /// For each gathered row, the items that read it.
     pub(super) readers: Bags,
-    /// For each item, the rows of the histories that it is in.
+    /// For each item, what its gradient from the histories is the sum of: rows of what the chunks leave behind.
     pub(super) places: Bags,
+    /// How many rows these are.
+    pub(super) gradients: usize,
     /// Per case, its target and its share of the loss.
     pub(super) targets: Vec<u32>,
     pub(super) shares: Vec<f32>,
@@ -75,6 +77,9 @@ pub(super) struct Chunk {
     pub(super) rows: Range<usize>,
     pub(super) entries: Range<usize>,
     pub(super) cases: Range<usize>,
+    /// Where the gradient of what entered is left: a row for each row; of pooled rows, one for each case and one for
+    /// each sequence.
+    pub(super) gradients: Range<usize>,
 }
 
 /// Rows of a chunk, about: what they are made into on the way stays in a second-level cache.
@@ -97,22 +102,21 @@ impl Batch {
         parts.check(config).map_err(|rule| TowersError::Input { field: "batch".into(), rule })?;
         let lengths: Vec<u32> = parts.lengths.iter().map(|length| length + 1).collect();
         let sequences = Sequences::from_lengths(lengths.iter().map(|&length| length as usize));
-        let mut rows = Bags::new(parts.items.len());
-        let mut entries = parts.entries.iter();
-        for &length in &parts.lengths {
-            rows.close();
-            for entry in entries.by_ref().take(length as usize) {
-                rows.add(entry.item, item_scale(config));
-                rows.close();
-            }
-        }
         let total: f64 = parts.cases.iter().map(|case| f64::from(case.weight)).sum();
-        let chunks = chunks(&sequences, &parts.cases, config.encoder == Encoder::MeanPool);
+        let pooled = config.encoder == Encoder::MeanPool;
+        let chunks = chunks(&sequences, &parts.cases, pooled);
+        let gradients = chunks.last().map_or(0, |chunk| chunk.gradients.end);
+        let places = if pooled {
+            pooled_places(&parts, &sequences, &chunks, item_scale(config))
+        } else {
+            places(&parts, item_scale(config))
+        };
         let count = LANES.min(chunks.len().div_ceil(LANE_CHUNKS));
         let lanes = (0..count).map(|lane| lane * chunks.len() / count..(lane + 1) * chunks.len() / count);
         Ok(Self {
             readers: parts.items.transpose(),
-            places: rows.transpose(),
+            places: Bags::grouped(gradients, parts.items.len(), &places),
+            gradients,
             targets: parts.cases.iter().map(|case| case.target).collect(),
             shares: parts.cases.iter().map(|case| (f64::from(case.weight) / total) as f32).collect(),
             lanes: lanes.collect(),
@@ -175,9 +179,58 @@ pub(crate) fn item_scale(config: &TowersConfig) -> f32 {
     (config.dim as f32).sqrt()
 }
 
+/// Item by item, the rows that it enters.
+fn places(parts: &BatchParts, scale: f32) -> Vec<(u32, u32, f32)> {
+    let mut places = Vec::with_capacity(parts.entries.len());
+    let (mut entries, mut row) = (parts.entries.iter(), 0);
+    for &length in &parts.lengths {
+        // The first row is the start.
+        places.extend(
+            (row + 1..)
+                .zip(entries.by_ref().take(length as usize))
+                .map(|(row, entry)| (entry.item, row, scale)),
+        );
+        row += length + 1;
+    }
+    places
+}
+
+/// Item by item, the gradients that those of its rows consist of.
+fn pooled_places(
+    parts: &BatchParts,
+    sequences: &Sequences,
+    chunks: &[Chunk],
+    scale: f32,
+) -> Vec<(u32, u32, f32)> {
+    let mut places = Vec::with_capacity(2 * parts.entries.len());
+    let mut asked = Vec::new();
+    for chunk in chunks {
+        let mut entries = &parts.entries[chunk.entries.clone()];
+        let mut cases = &parts.cases[chunk.cases.clone()];
+        let mut first = chunk.gradients.start;
+        let all = first + cases.len();
+        for (number, sequence) in chunk.sequences.clone().enumerate() {
+            let rows = sequences.rows(sequence);
+            let (own, later) = cases.split_at(cases.partition_point(|case| (case.row as usize) < rows.end));
+            asked.clear();
+            asked.extend(own.iter().map(|case| case.row - rows.start as u32));
+            parts.pool.parts(rows.len(), &asked, |row, of, sign| {
+                // The first row is the start.
+                if let Some(entry) = row.checked_sub(1) {
+                    let of = if of < own.len() { first + of } else { all + number };
+                    places.push((entries[entry].item, of as u32, sign * scale));
+                }
+            });
+            (first, cases) = (first + own.len(), later);
+            entries = &entries[rows.len() - 1..];
+        }
+    }
+    places
+}
+
 fn chunks(sequences: &Sequences, cases: &[Case], pooled: bool) -> Vec<Chunk> {
     let mut chunks = Vec::new();
-    let (mut start, mut first_case) = (0, 0);
+    let (mut start, mut first_case, mut gradients) = (0, 0, 0);
     for sequence in 0..sequences.len() {
         let rows = sequences.rows(start).start..sequences.rows(sequence).end;
         let next = sequences.rows(sequence).len();
@@ -188,13 +241,15 @@ fn chunks(sequences: &Sequences, cases: &[Case], pooled: bool) -> Vec<Chunk> {
             if pooled && few && sequence + 1 < sequences.len() {
                 continue;
             }
+            let left = if pooled { end - first_case + sequence + 1 - start } else { rows.len() };
             chunks.push(Chunk {
+                gradients: gradients..gradients + left,
                 sequences: start..sequence + 1,
                 entries: rows.start - start..rows.end - (sequence + 1),
                 cases: first_case..end,
                 rows,
             });
-            (start, first_case) = (sequence + 1, end);
+            (start, first_case, gradients) = (sequence + 1, end, gradients + left);
         }
     }
     chunks

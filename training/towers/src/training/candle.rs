@@ -99,7 +99,7 @@ fn user_tower(
         }
     }
     let x = (sums(&history, items)? + sums(&places, &context)?)?;
-    let mut x = dropped(&x, dropout)?;
+    let mut x = x;
     let asked: Vec<u32> = parts.cases.iter().map(|case| case.row).collect();
     let asked = Tensor::new(asked, items.device())?;
     let padding = Padding::new(batch, items.device())?;
@@ -107,6 +107,7 @@ fn user_tower(
     if mean_pool {
         x = padding.means(&x, parts.pool)?.index_select(&asked, 0)?;
     }
+    x = dropped(&x, dropout)?;
     for block in 0..config.blocks {
         let dropout = |part: u64| dropout.layer(4 * (block as u64 + 1) + part);
         match config.encoder {

@@ -50,7 +50,6 @@ pub(super) struct ItemBuffers {
 struct Scratch {
     trace: feed_forward::Trace,
     feed_forward: feed_forward::Scratch,
-    y: Vec<f32>,
     grad: Vec<f32>,
 }
 
@@ -148,10 +147,9 @@ impl<'a> ItemTower<'a> {
                 if let (Some((layer, transposed)), Some(dparameters)) =
                     (&self.feed_forward, self.feed_forward.as_ref().and_then(|_| dense.next()))
                 {
-                    let x = &sums[numbers];
                     // Made again, which is cheaper than to have kept it.
-                    let y = sized(&mut own.y, x.len());
-                    layer.forward(x, first, Dropout::NONE, &mut own.trace, y);
+                    let x = &sums[numbers];
+                    layer.inner(x, first, Dropout::NONE, &mut own.trace);
                     let (trace, scratch) = (&own.trace, &mut own.feed_forward);
                     layer.backward(x, first, Dropout::NONE, trace, transposed, scratch, dsums, dparameters);
                 }

@@ -51,8 +51,9 @@ pub(super) struct Lane {
 #[derive(Default)]
 pub(super) struct Buffers {
     input: Vec<f32>,
-    /// Means of the histories, of the mean-pool encoder.
+    /// Means of the histories, of the mean-pool encoder, and the sum that they are made from.
     pooled: Vec<f32>,
+    sum: Vec<f32>,
     blocks: Vec<BlockBuffers>,
     /// The rows of the cases: where they are, and what they are before the last norm.
     asked: Vec<f32>,
@@ -117,8 +118,8 @@ impl<'a> UserTower<'a> {
         Self { config, context, blocks, norm: next() }
     }
 
-    /// Forward, loss and backward of one chunk. `users` (cases × dim) receives the user vectors; `dinput` (rows × dim)
-    /// the gradient of what entered, to be passed on to the items; the rest is added to the lane's.
+    /// Forward, loss and backward of one chunk. `users` (cases × dim) receives the user vectors; `dinput` the gradient of
+    /// what entered, to be passed on to the items ([`Chunk::gradients`] × dim); the rest is added to the lane's.
     pub(super) fn chunk(
         &self,
         shared: &Shared<'_>,
@@ -154,18 +155,19 @@ impl<'a> UserTower<'a> {
         let Shared { batch, dropout, .. } = *shared;
         let lengths = &batch.lengths[chunk.sequences.clone()];
         own.blocks.resize_with(config.blocks, BlockBuffers::default);
-        let input = sized(&mut own.input, rows * d);
-        self.inputs(shared, chunk, input);
-        dropout.apply(chunk.rows.start * d, input);
         own.asked_rows.clear();
         let cases = &batch.parts.cases[chunk.cases.clone()];
         own.asked_rows.extend(cases.iter().map(|case| case.row - chunk.rows.start as u32));
-        let pooled = sized(&mut own.pooled, asked * d);
-        if config.encoder == Encoder::MeanPool {
-            for_sequences(lengths, &mut own.asked_rows, |rows, cases, asked| {
-                let x = &input[rows.start * d..rows.end * d];
-                batch.parts.pool.forward(x, d, asked, &mut pooled[cases.start * d..cases.end * d]);
-            });
+        let mean_pool = config.encoder == Encoder::MeanPool;
+        let input = sized(&mut own.input, if mean_pool { 0 } else { rows * d });
+        let pooled = sized(&mut own.pooled, if mean_pool { asked * d } else { 0 });
+        if mean_pool {
+            let sum = sized(&mut own.sum, d);
+            self.pool(shared, chunk, &mut own.asked_rows, sum, pooled);
+            dropout.apply(chunk.cases.start * d, pooled);
+        } else {
+            self.inputs(shared, chunk, input);
+            dropout.apply(chunk.rows.start * d, input);
         }
         for (number, block) in self.blocks.iter().enumerate() {
             let (done, rest) = own.blocks.split_at_mut(number);
@@ -190,7 +192,7 @@ impl<'a> UserTower<'a> {
         }
         let asked_rows = sized(&mut own.asked, asked * d);
         let last = own.blocks.last().map_or(&*input, |block| &block.out);
-        if config.encoder == Encoder::MeanPool {
+        if mean_pool {
             asked_rows.copy_from_slice(&last[..asked * d]);
         } else {
             for (out, &row) in asked_rows.chunks_exact_mut(d).zip(&own.asked_rows) {
@@ -275,15 +277,96 @@ impl<'a> UserTower<'a> {
             }
         }
         if mean_pool {
-            for_sequences(lengths, &mut own.asked_rows, |rows, cases, asked| {
-                let grad = &grad[cases.start * d..cases.end * d];
-                batch.parts.pool.backward(grad, d, asked, &mut dinput[rows.start * d..rows.end * d]);
-            });
+            dropout.apply(chunk.cases.start * d, grad);
+            self.pool_backward(batch, chunk, &mut own.asked_rows, grad, dinput, &mut dcontext[0]);
         } else {
             dinput.copy_from_slice(grad);
+            dropout.apply(chunk.rows.start * d, dinput);
+            self.add_to_context(batch, chunk, dinput, &mut dcontext[0]);
         }
-        dropout.apply(chunk.rows.start * d, dinput);
-        self.add_to_context(batch, chunk, dinput, &mut dcontext[0]);
+    }
+
+    /// The means of what enters, of the rows that are asked: without ever holding a row.
+    fn pool(
+        &self,
+        shared: &Shared<'_>,
+        chunk: &Chunk,
+        asked: &mut [u32],
+        sum: &mut [f32],
+        pooled: &mut [f32],
+    ) {
+        let (config, d) = (self.config, self.config.dim);
+        let scale = item_scale(config);
+        let Shared { batch, items, .. } = *shared;
+        let entries = &batch.parts.entries[chunk.entries.clone()];
+        let context = |row: u32| &self.context[row as usize * d..][..d];
+        for_sequences(&batch.lengths[chunk.sequences.clone()], asked, |number, rows, cases, asked| {
+            let entries = &entries[rows.start - number..];
+            let pooled = &mut pooled[cases.start * d..cases.end * d];
+            batch.parts.pool.forward(
+                rows.len(),
+                asked,
+                sum,
+                pooled,
+                #[inline(always)]
+                |row, sign, sum| {
+                    let places = match row.checked_sub(1).map(|entry| entries[entry]) {
+                        None => ContextRows::start(config),
+                        Some(Entry { item, event_type, gap }) => {
+                            add_scaled(sum, &items[item as usize * d..][..d], sign * scale);
+                            ContextRows::entry(config, event_type, gap, row as u32)
+                        }
+                    };
+                    for &place in places.as_slice() {
+                        add_scaled(sum, context(place), sign);
+                    }
+                },
+            );
+        });
+    }
+
+    /// `grad`: of the means. `dinput` receives what the gradients of the rows consist of, first for each case, then for
+    /// each sequence; that of the context is added.
+    fn pool_backward(
+        &self,
+        batch: &Batch,
+        chunk: &Chunk,
+        asked: &mut [u32],
+        grad: &[f32],
+        dinput: &mut [f32],
+        dcontext: &mut [f32],
+    ) {
+        let (config, d, pool) = (self.config, self.config.dim, batch.parts.pool);
+        let (dcases, dall) = dinput.split_at_mut(grad.len());
+        dcases.copy_from_slice(grad);
+        let entries = &batch.parts.entries[chunk.entries.clone()];
+        for_sequences(&batch.lengths[chunk.sequences.clone()], asked, |number, rows, cases, asked| {
+            let (dcases, all) = (&mut dcases[cases.start * d..cases.end * d], &mut dall[number * d..][..d]);
+            pool.backward(rows.len(), asked, dcases, all);
+            let entries = &entries[rows.start - number..];
+            simd(
+                #[inline(always)]
+                || {
+                    pool.parts(
+                        rows.len(),
+                        asked,
+                        #[inline(always)]
+                        |row, of, sign| {
+                            let places = match row.checked_sub(1).map(|entry| entries[entry]) {
+                                None => ContextRows::start(config),
+                                Some(Entry { event_type, gap, .. }) => {
+                                    ContextRows::entry(config, event_type, gap, row as u32)
+                                }
+                            };
+                            let part = dcases.get(of * d..(of + 1) * d).unwrap_or(&*all);
+                            for &place in places.as_slice() {
+                                add_scaled(&mut dcontext[place as usize * d..][..d], part, sign);
+                            }
+                        },
+                    );
+                },
+            );
+        });
     }
 
     /// What enters the encoder: a row for the start of each history, and one for each entry.
@@ -300,18 +383,21 @@ impl<'a> UserTower<'a> {
                 for &length in &parts.lengths[chunk.sequences.clone()] {
                     if let Some(row) = rows.next() {
                         row.fill(0.0);
-                        ContextRows::start(config)
-                            .as_slice()
-                            .iter()
-                            .for_each(|&place| add(row, context(place)));
+                        for &place in ContextRows::start(config).as_slice() {
+                            add(row, context(place));
+                        }
                     }
                     for (position, entry) in (1..).zip(entries.by_ref().take(length as usize)) {
                         let Some(row) = rows.next() else { return };
                         let &Entry { item, event_type, gap } = entry;
                         let vector = &shared.items[item as usize * d..][..d];
-                        row.iter_mut().zip(vector).for_each(|(row, &vector)| *row = vector * scale);
+                        for (row, &vector) in row.iter_mut().zip(vector) {
+                            *row = vector * scale;
+                        }
                         let places = ContextRows::entry(config, event_type, gap, position);
-                        places.as_slice().iter().for_each(|&place| add(row, context(place)));
+                        for &place in places.as_slice() {
+                            add(row, context(place));
+                        }
                     }
                 }
             },
@@ -356,19 +442,19 @@ impl Lane {
     }
 }
 
-/// Calls `run` with each sequence's rows, its cases, and the rows asked for within it.
+/// Calls `run` with each sequence's number, its rows, its cases, and the rows asked for within it.
 fn for_sequences(
     lengths: &[u32],
     asked: &mut [u32],
-    mut run: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>, &[u32]),
+    mut run: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>, &[u32]),
 ) {
     let (mut start, mut first) = (0u32, 0);
-    for &length in lengths {
+    for (number, &length) in lengths.iter().enumerate() {
         let end = start + length;
         let next = first + asked[first..].partition_point(|&row| row < end);
         let own = &mut asked[first..next];
         own.iter_mut().for_each(|row| *row -= start);
-        run(start as usize..end as usize, first..next, own);
+        run(number, start as usize..end as usize, first..next, own);
         own.iter_mut().for_each(|row| *row += start);
         (start, first) = (end, next);
     }
@@ -378,5 +464,12 @@ fn for_sequences(
 fn add(sum: &mut [f32], x: &[f32]) {
     for (sum, &x) in sum.iter_mut().zip(x) {
         *sum += x;
+    }
+}
+
+#[inline(always)]
+fn add_scaled(sum: &mut [f32], x: &[f32], scale: f32) {
+    for (sum, &x) in sum.iter_mut().zip(x) {
+        *sum = x.mul_add(scale, *sum);
     }
 }
