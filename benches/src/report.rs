@@ -15,7 +15,7 @@ pub struct Report {
     pub machine: String,
     /// The instruction set of the scans.
     pub simd: String,
-    /// The revision that was measured, `-dirty` where files had changed; `unknown` outside a repository.
+    /// The revision that was measured, `-dirty` where tracked files had changed; `unknown` outside a repository.
     pub commit: String,
     /// One for each thing measured.
     pub rows: Vec<Row>,
@@ -187,7 +187,7 @@ pub(crate) fn commit() -> String {
             Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    match (git(&["rev-parse", "--short=12", "HEAD"]), git(&["status", "--porcelain"])) {
+    match (git(&["rev-parse", "--short=12", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
         (Some(commit), Some(changes)) if changes.is_empty() => commit,
         (Some(commit), _) => commit + "-dirty",
         _ => "unknown".into(),
