@@ -50,7 +50,7 @@ pub enum EventError {
 
 #[derive(Debug, Clone, Copy)]
 enum Items<'a> {
-    /// The bytes from the first item on; sound.
+    /// The bytes from the first item to the last one; sound.
     Wire(&'a [u8]),
     Decoded(&'a [EventItem]),
 }
@@ -189,6 +189,13 @@ impl<'a> Wire<'a> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
+    /// Passes over a text.
+    #[inline]
+    fn skip_text(&mut self) -> Option<()> {
+        let bytes = self.bytes()?;
+        (is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()).then_some(())
+    }
+
     #[inline]
     fn message(&mut self) -> Option<Self> {
         self.bytes().map(Wire)
@@ -222,6 +229,15 @@ impl<'a> Wire<'a> {
     }
 }
 
+/// Eight bytes at a time, without a call: most texts are a few words of ASCII.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    let all = words.iter().fold(0, |all, &word| all | u64::from_le_bytes(word));
+    let rest = rest.iter().fold(0, |all, &byte| all | byte);
+    (all | u64::from(rest)) & 0x8080_8080_8080_8080 == 0
+}
+
 /// A field that is not known is passed over; a known one of another wire type is refused.
 macro_rules! otherwise {
     ($wire:ident, $key:ident, $known:expr, $depth:expr) => {
@@ -249,7 +265,8 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
     let (mut event_id, mut visitor_id, mut user_id, mut session_id) = ("", "", "", "");
     let (mut number, mut consent) = (0, false);
     let mut time: Option<Timestamp> = None;
-    let mut items: Option<&[u8]> = None;
+    // From the first item on, and how much of it is behind the last one.
+    let mut items: Option<(&[u8], usize)> = None;
     // Amounts of the transaction: of a field that comes twice the last one counts.
     let mut amounts = [0.0; 3];
     while !wire.0.is_empty() {
@@ -264,13 +281,14 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
             SESSION => session_id = wire.text()?,
             ITEM => {
                 item(wire.message()?)?;
-                items = items.or(Some(before));
+                let (first, _) = items.unwrap_or((before, 0));
+                items = Some((first, wire.0.len()));
             }
             TRANSACTION => transaction(wire.message()?, &mut amounts)?,
             CONSENT => consent = wire.varint()? != 0,
             ATTRIBUTE => attribute(wire.message()?)?,
             // Texts that are kept, but say nothing of who, what and when.
-            SEARCH_QUERY..=EXPERIMENT_ID if field & 7 == BYTES => drop(wire.text()?),
+            SEARCH_QUERY..=EXPERIMENT_ID if field & 7 == BYTES => wire.skip_text()?,
             _ => otherwise!(wire, field, 1..=15, DEPTH),
         }
     }
@@ -289,7 +307,7 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
         user_id: Some(user_id).filter(|id| present(id)),
         session_id: Some(session_id).filter(|id| present(id)),
         consent,
-        items: Items::Wire(items.unwrap_or_default()),
+        items: Items::Wire(items.map_or(&[], |(from, behind)| &from[..from.len() - behind])),
     })
 }
 
@@ -333,7 +351,7 @@ fn transaction(mut wire: Wire<'_>, amounts: &mut [f64; 3]) -> Option<()> {
         const COST: u32 = key(4, FIXED_64);
         const CURRENCY: u32 = key(5, BYTES);
         match wire.key()? {
-            ID | CURRENCY => drop(wire.text()?),
+            ID | CURRENCY => wire.skip_text()?,
             REVENUE => amounts[0] = wire.double()?,
             TAX => amounts[1] = wire.double()?,
             COST => amounts[2] = wire.double()?,
@@ -349,7 +367,7 @@ fn attribute(mut wire: Wire<'_>) -> Option<()> {
         const NAME: u32 = key(1, BYTES);
         const VALUE: u32 = key(2, BYTES);
         match wire.key()? {
-            NAME | VALUE => drop(wire.text()?),
+            NAME | VALUE => wire.skip_text()?,
             field => otherwise!(wire, field, 1..=2, DEPTH - 1),
         }
     }
