@@ -50,8 +50,8 @@ pub enum EventError {
 
 #[derive(Debug, Clone, Copy)]
 enum Items<'a> {
-    /// The bytes from the first item to the last one; sound.
-    Wire(&'a [u8]),
+    /// The first one's id, and the bytes from behind it to the end of the last one; sound.
+    Wire(Option<&'a str>, &'a [u8]),
     Decoded(&'a [EventItem]),
 }
 
@@ -68,11 +68,11 @@ impl<'a> EventView<'a> {
 
     /// The products concerned, in the event's order.
     pub fn item_ids(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let (wire, decoded) = match self.items {
-            Items::Wire(bytes) => (bytes, [].as_slice()),
-            Items::Decoded(items) => (&[] as &[u8], items),
+        let (first, wire, decoded) = match self.items {
+            Items::Wire(first, bytes) => (first, bytes, [].as_slice()),
+            Items::Decoded(items) => (None, &[] as &[u8], items),
         };
-        ItemIds(Wire(wire)).chain(decoded.iter().map(|item| item.item_id.as_str()))
+        first.into_iter().chain(ItemIds(Wire(wire))).chain(decoded.iter().map(|item| item.item_id.as_str()))
     }
 
     /// Key of the client's event id.
@@ -265,12 +265,12 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
     let (mut event_id, mut visitor_id, mut user_id, mut session_id) = ("", "", "", "");
     let (mut number, mut consent) = (0, false);
     let mut time: Option<Timestamp> = None;
-    // From the first item on, and how much of it is behind the last one.
-    let mut items: Option<(&[u8], usize)> = None;
+    // The first item, what is behind it, and how much of that is behind the last one.
+    let mut first = None;
+    let (mut others, mut behind): (&[u8], usize) = (&[], 0);
     // Amounts of the transaction: of a field that comes twice the last one counts.
     let mut amounts = [0.0; 3];
     while !wire.0.is_empty() {
-        let before = wire.0;
         let field = wire.key()?;
         match field {
             ID => event_id = wire.text()?,
@@ -280,9 +280,11 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
             USER => user_id = wire.text()?,
             SESSION => session_id = wire.text()?,
             ITEM => {
-                item(wire.message()?)?;
-                let (first, _) = items.unwrap_or((before, 0));
-                items = Some((first, wire.0.len()));
+                let id = item(wire.message()?)?;
+                if first.is_none() {
+                    (first, others) = (Some(id), wire.0);
+                }
+                behind = wire.0.len();
             }
             TRANSACTION => transaction(wire.message()?, &mut amounts)?,
             CONSENT => consent = wire.varint()? != 0,
@@ -296,7 +298,7 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
     let sound = is_valid_id(event_id)
         && is_valid_id(visitor_id)
         && (user_id.is_empty() || is_valid_id(user_id))
-        && (items.is_some() || !event_type.needs_items())
+        && (first.is_some() || !event_type.needs_items())
         && amounts.iter().all(|amount| amount.is_finite());
     let present = |text: &'_ str| !text.is_empty();
     sound.then_some(EventView {
@@ -307,7 +309,7 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
         user_id: Some(user_id).filter(|id| present(id)),
         session_id: Some(session_id).filter(|id| present(id)),
         consent,
-        items: Items::Wire(items.map_or(&[], |(from, behind)| &from[..from.len() - behind])),
+        items: Items::Wire(first, &others[..others.len() - behind]),
     })
 }
 

@@ -28,6 +28,7 @@ mod erase;
 mod files;
 mod index;
 mod journal;
+mod keys;
 mod operation;
 mod partition;
 mod prefetch;

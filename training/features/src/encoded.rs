@@ -9,8 +9,7 @@
 //! The time of the last entry stands in the head, so that another one is a few bytes behind the end: no history is
 //! read, and nothing is allocated. What is added comes as it comes; it is put into order, and the oldest beyond
 //! [`HISTORY_MAX`] are left out, when the bytes are read. A product that is new to a list (a cart, the purchases) moves
-//! what lies behind it. What names several products, or finds a list full or the slack used up, is decoded, applied and
-//! encoded again.
+//! what lies behind it. What names several products, or finds the slack used up, is decoded, applied and encoded again.
 //!
 //! **Law.** Adding to bytes and reading them is reading them and applying.
 
@@ -219,7 +218,7 @@ impl UserState {
 
     /// Takes an event in where the bytes of a state lie: `bytes[..length]`, with room behind them. The
     /// length afterwards; none, and nothing done, where it has to be decoded ([`Self::decode_added`]), applied and
-    /// encoded: where the event names several products, or a list, the history or the room is full.
+    /// encoded: where the event names several products, or the history or the room is full.
     #[inline]
     pub fn add_to<E: EventFacts>(bytes: &mut [u8], length: usize, event: &E) -> Option<usize> {
         let (time, event_type) = (event.time(), event.event_type());
@@ -291,7 +290,7 @@ impl List {
     }
 
     /// Takes an entry in where the bytes of a state lie, which have [`NEWEST_BYTES`] of room behind them. The length
-    /// afterwards; none, and nothing done, where the list is full or the bytes are no state.
+    /// afterwards; none, and nothing done, where the bytes are no state.
     fn add_to(self, bytes: &mut [u8], length: usize, entry: NewestItem) -> Option<usize> {
         let kept = u16::from_le_bytes([bytes[KEPT], bytes[KEPT + 1]]);
         let end = HEAD + usize::from(kept);
@@ -312,7 +311,10 @@ impl List {
                 }
                 Some(length)
             }
-            Err(_) if count == NEWEST_MAX => None,
+            Err(place) if count == NEWEST_MAX => {
+                NewestItems::replace_oldest(list, place, entry)?;
+                Some(length)
+            }
             Err(place) => {
                 let at_entry = begin + place * NEWEST_BYTES;
                 bytes.copy_within(at_entry..length, at_entry + NEWEST_BYTES);

@@ -98,6 +98,32 @@ impl NewestItems {
         }
     }
 
+    /// In encoded entries, of which there are as many as may be: takes in one that is not there and would stand at
+    /// `place`, in exchange for the oldest, if that is not itself. None, and nothing done, where they are no entries.
+    pub(crate) fn replace_oldest(entries: &mut [u8], place: usize, entry: NewestItem) -> Option<()> {
+        let (entries, _) = entries.as_chunks_mut::<NEWEST_BYTES>();
+        let age = |entry: &NewestItem| (entry.newness(), entry.item);
+        let (mut oldest, mut least) = (None, age(&entry));
+        for (i, known) in entries.iter().enumerate() {
+            let known = age(&NewestItem::read(known)?);
+            if known < least {
+                (oldest, least) = (Some(i), known);
+            }
+        }
+        match oldest {
+            None => {}
+            Some(oldest) if oldest < place => {
+                entries.copy_within(oldest + 1..place, oldest);
+                entries[place - 1] = entry.bytes();
+            }
+            Some(oldest) => {
+                entries.copy_within(place..oldest, place + 1);
+                entries[place] = entry.bytes();
+            }
+        }
+        Some(())
+    }
+
     /// In encoded entries: the one of a product, or the place where it would stand.
     pub(crate) fn place_of(entries: &mut [u8], item: ItemKey) -> Result<&mut [u8], usize> {
         let (entries, _) = entries.as_chunks_mut::<NEWEST_BYTES>();

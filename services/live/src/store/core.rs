@@ -60,7 +60,10 @@ impl Core {
 
     /// Goes one step of the way to the entries that an event touches, ahead of [`Self::take`].
     #[inline]
-    pub(super) fn expect(&self, tables: &Tables, facts: &Facts, step: Step) {
+    pub(super) fn expect(&self, tables: &Tables, partition: i32, facts: &Facts, step: Step) {
+        if let (Step::Index, Some(at)) = (step, self.partitions.get(&partition)) {
+            at.window.expect(facts.event);
+        }
         let whose = if facts.consent { &tables.shoppers } else { &tables.sessions };
         whose.expect(facts.whose, step);
         if facts.consent {

@@ -24,6 +24,8 @@ pub(super) struct Upkeep {
     pub(super) watermarks: HashMap<i32, EventTime>,
     /// Shoppers are looked through for those who are to be forgotten.
     pub(super) forget: bool,
+    /// It is counted anew what trends.
+    pub(super) trending: bool,
     /// The number of a snapshot that is due, and the moment that it is of.
     pub(super) snapshot: Option<(u64, Moment)>,
 }
@@ -32,8 +34,10 @@ pub(super) fn run(shared: &Shared, upkeep: Upkeep) {
     if upkeep.forget {
         forget_shoppers(shared, &upkeep.watermarks);
     }
-    let now = upkeep.watermarks.values().max().copied().unwrap_or_default();
-    shared.trending.store(Arc::new(trending(shared, now)));
+    if upkeep.trending {
+        let now = upkeep.watermarks.values().max().copied().unwrap_or_default();
+        shared.trending.store(Arc::new(trending(shared, now)));
+    }
     if let Some((number, moment)) = upkeep.snapshot {
         match snapshot::write(&shared.path, number, &moment, &shared.tables, || becomes_durable(shared)) {
             Ok(Some(bytes)) => {

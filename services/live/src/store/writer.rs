@@ -205,8 +205,8 @@ impl StateWriter {
         let together = std::mem::take(&mut self.together);
         let taken = &together[..std::mem::take(&mut self.taken)];
         for step in Step::ALL {
-            for Taken { facts, .. } in taken {
-                self.core.expect(&self.store.0.tables, facts, step);
+            for Taken { partition, facts, .. } in taken {
+                self.core.expect(&self.store.0.tables, *partition, facts, step);
             }
         }
         let mut apply = || {
@@ -449,7 +449,12 @@ impl StateWriter {
             self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
         let hour = self.watermark().as_millis() / FORGET_MS;
         let forget = crowded || hour != std::mem::replace(&mut self.forgot, hour);
-        (moved || forget || snapshot.is_some()).then_some(Upkeep { watermarks, forget, snapshot })
+        (moved || forget || snapshot.is_some()).then_some(Upkeep {
+            watermarks,
+            forget,
+            trending: moved,
+            snapshot,
+        })
     }
 
     fn keep_up(&mut self, upkeep: Upkeep) {
