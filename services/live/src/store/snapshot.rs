@@ -195,8 +195,10 @@ fn hash(head: &[u8; SECTION_HEAD], bytes: &[u8]) -> u64 {
 /// Loads snapshot `number` into empty tables; its bytes.
 pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Moment, u64), SnapshotError> {
     let path = files::path(folder, SNAPSHOT, number);
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let whole = file.metadata()?.len();
+    // Thousands of shards are a few KB each.
+    let mut file = io::BufReader::with_capacity(1 << 20, file);
     let mut left = whole;
     let corrupt = |reason: &str| SnapshotError::Corrupt(reason.to_owned());
     let mut head = [0; 12];
@@ -303,7 +305,7 @@ fn load_shards(mut shards: Vec<Section>, tables: &Tables) -> Result<(), Snapshot
     })
 }
 
-fn take(file: &mut File, left: &mut u64, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+fn take(file: &mut impl io::Read, left: &mut u64, bytes: &mut [u8]) -> Result<(), SnapshotError> {
     *left = left
         .checked_sub(bytes.len() as u64)
         .ok_or_else(|| SnapshotError::Corrupt("it is cut off".to_owned()))?;
