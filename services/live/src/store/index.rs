@@ -172,7 +172,7 @@ impl Index {
 /// The bucket of `buckets` where the search for a key begins.
 #[inline]
 pub(super) fn home_of(key: u64, buckets: usize) -> usize {
-    ((key & u64::from(u32::MAX)) * buckets as u64 >> 32) as usize
+    (((key & u64::from(u32::MAX)) * buckets as u64) >> 32) as usize
 }
 
 #[cfg(test)]
