@@ -72,8 +72,9 @@ bench-retrieval *ARGS:
 bench-ten-million:
     cargo run --release -p endcap-benches --example ten_million
 
-bench-live:
-    cargo run --release -p endcap-benches --bin endcap-bench -- live
+# The live path; `just bench-live --rows applied,restart` measures those rows alone.
+bench-live *ARGS:
+    cargo run --release -p endcap-benches --bin endcap-bench -- live {{ ARGS }}
 
 bench-recommend:
     cargo run --release -p endcap-benches --bin endcap-bench -- recommend

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 use cpu_time::ProcessTime;
 use endcap_features::UserState;
 use endcap_live::consumer::{self, ConsumerConfig, Options};
@@ -41,22 +42,50 @@ const PAIRS: usize = 400;
 /// Shoppers read from a shared state in one round.
 const READS: usize = 2_000;
 
-/// Runs the rows of the live path.
+/// Some rows of the live path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// What an event costs before it meets a log or a disk.
+    Pure,
+    /// Events applied a CPU second.
+    Applied,
+    /// How soon an event is visible.
+    Visible,
+    /// The state in Redis.
+    Shared,
+    /// A start from what lies on disk.
+    Restart,
+}
+
+/// Measures these rows of the live path.
 ///
 /// # Errors
 /// Whatever the broker, the disk or the live path says.
-pub fn run(extent: Extent, which: Which<'_>) -> anyhow::Result<Report> {
+pub fn run(extent: Extent, which: Which<'_>, rows: &[Rows]) -> anyhow::Result<Report> {
     let mut report = Report::new();
     let runtime = tokio::runtime::Runtime::new()?;
-    pure(&mut report);
-    let mut broker = Broker::start(which)?;
-    runtime.block_on(applied(&mut report, &mut broker))?;
-    runtime.block_on(visible(&mut report, &mut broker))?;
-    match Script::start("redis/redis.sh") {
-        Ok(redis) => runtime.block_on(shared(&mut report, &mut broker, &redis.addresses))?,
-        Err(error) => println!("no rows of a shared state: {error:#}"),
+    let wanted = |row| rows.contains(&row);
+    if wanted(Rows::Pure) {
+        pure(&mut report);
     }
-    restart(&mut report, &runtime, if extent == Extent::Full { USERS } else { 100_000 })?;
+    if [Rows::Applied, Rows::Visible, Rows::Shared].into_iter().any(wanted) {
+        let mut broker = Broker::start(which)?;
+        if wanted(Rows::Applied) {
+            runtime.block_on(applied(&mut report, &mut broker))?;
+        }
+        if wanted(Rows::Visible) {
+            runtime.block_on(visible(&mut report, &mut broker))?;
+        }
+        if wanted(Rows::Shared) {
+            match Script::start("redis/redis.sh") {
+                Ok(redis) => runtime.block_on(shared(&mut report, &mut broker, &redis.addresses))?,
+                Err(error) => println!("no rows of a shared state: {error:#}"),
+            }
+        }
+    }
+    if wanted(Rows::Restart) {
+        restart(&mut report, &runtime, if extent == Extent::Full { USERS } else { 100_000 })?;
+    }
     Ok(report)
 }
 

@@ -30,7 +30,8 @@ fn check(field: &str, id: &str) -> Result<(), FieldError> {
 /// Whether [`check`] has nothing against it.
 pub(crate) fn is_valid_id(id: &str) -> bool {
     let bytes = id.as_bytes();
-    let plain = bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    // All of them are looked at, so that it is done in a few wide steps.
+    let plain = bytes.iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte));
     (1..=MAX_ID_BYTES).contains(&bytes.len()) && (plain || !id.chars().any(char::is_control))
 }
 

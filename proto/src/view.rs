@@ -50,8 +50,8 @@ pub enum EventError {
 
 #[derive(Debug, Clone, Copy)]
 enum Items<'a> {
-    /// The bytes from the first item on; sound.
-    Wire(&'a [u8]),
+    /// The first one's id, and the bytes from behind it to the end of the last one; sound.
+    Wire(Option<&'a str>, &'a [u8]),
     Decoded(&'a [EventItem]),
 }
 
@@ -68,11 +68,11 @@ impl<'a> EventView<'a> {
 
     /// The products concerned, in the event's order.
     pub fn item_ids(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let (wire, decoded) = match self.items {
-            Items::Wire(bytes) => (bytes, [].as_slice()),
-            Items::Decoded(items) => (&[] as &[u8], items),
+        let (first, wire, decoded) = match self.items {
+            Items::Wire(first, bytes) => (first, bytes, [].as_slice()),
+            Items::Decoded(items) => (None, &[] as &[u8], items),
         };
-        ItemIds(Wire(wire)).chain(decoded.iter().map(|item| item.item_id.as_str()))
+        first.into_iter().chain(ItemIds(Wire(wire))).chain(decoded.iter().map(|item| item.item_id.as_str()))
     }
 
     /// Key of the client's event id.
@@ -189,6 +189,13 @@ impl<'a> Wire<'a> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
+    /// Passes over a text.
+    #[inline]
+    fn skip_text(&mut self) -> Option<()> {
+        let bytes = self.bytes()?;
+        (is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()).then_some(())
+    }
+
     #[inline]
     fn message(&mut self) -> Option<Self> {
         self.bytes().map(Wire)
@@ -222,6 +229,15 @@ impl<'a> Wire<'a> {
     }
 }
 
+/// Eight bytes at a time, without a call: most texts are a few words of ASCII.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    let all = words.iter().fold(0, |all, &word| all | u64::from_le_bytes(word));
+    let rest = rest.iter().fold(0, |all, &byte| all | byte);
+    (all | u64::from(rest)) & 0x8080_8080_8080_8080 == 0
+}
+
 /// A field that is not known is passed over; a known one of another wire type is refused.
 macro_rules! otherwise {
     ($wire:ident, $key:ident, $known:expr, $depth:expr) => {
@@ -249,11 +265,12 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
     let (mut event_id, mut visitor_id, mut user_id, mut session_id) = ("", "", "", "");
     let (mut number, mut consent) = (0, false);
     let mut time: Option<Timestamp> = None;
-    let mut items: Option<&[u8]> = None;
+    // The first item, what is behind it, and how much of that is behind the last one.
+    let mut first = None;
+    let (mut others, mut behind): (&[u8], usize) = (&[], 0);
     // Amounts of the transaction: of a field that comes twice the last one counts.
     let mut amounts = [0.0; 3];
     while !wire.0.is_empty() {
-        let before = wire.0;
         let field = wire.key()?;
         match field {
             ID => event_id = wire.text()?,
@@ -263,14 +280,17 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
             USER => user_id = wire.text()?,
             SESSION => session_id = wire.text()?,
             ITEM => {
-                item(wire.message()?)?;
-                items = items.or(Some(before));
+                let id = item(wire.message()?)?;
+                if first.is_none() {
+                    (first, others) = (Some(id), wire.0);
+                }
+                behind = wire.0.len();
             }
             TRANSACTION => transaction(wire.message()?, &mut amounts)?,
             CONSENT => consent = wire.varint()? != 0,
             ATTRIBUTE => attribute(wire.message()?)?,
             // Texts that are kept, but say nothing of who, what and when.
-            SEARCH_QUERY..=EXPERIMENT_ID if field & 7 == BYTES => drop(wire.text()?),
+            SEARCH_QUERY..=EXPERIMENT_ID if field & 7 == BYTES => wire.skip_text()?,
             _ => otherwise!(wire, field, 1..=15, DEPTH),
         }
     }
@@ -278,7 +298,7 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
     let sound = is_valid_id(event_id)
         && is_valid_id(visitor_id)
         && (user_id.is_empty() || is_valid_id(user_id))
-        && (items.is_some() || !event_type.needs_items())
+        && (first.is_some() || !event_type.needs_items())
         && amounts.iter().all(|amount| amount.is_finite());
     let present = |text: &'_ str| !text.is_empty();
     sound.then_some(EventView {
@@ -289,7 +309,7 @@ fn parse(bytes: &[u8]) -> Option<EventView<'_>> {
         user_id: Some(user_id).filter(|id| present(id)),
         session_id: Some(session_id).filter(|id| present(id)),
         consent,
-        items: Items::Wire(items.unwrap_or_default()),
+        items: Items::Wire(first, &others[..others.len() - behind]),
     })
 }
 
@@ -333,7 +353,7 @@ fn transaction(mut wire: Wire<'_>, amounts: &mut [f64; 3]) -> Option<()> {
         const COST: u32 = key(4, FIXED_64);
         const CURRENCY: u32 = key(5, BYTES);
         match wire.key()? {
-            ID | CURRENCY => drop(wire.text()?),
+            ID | CURRENCY => wire.skip_text()?,
             REVENUE => amounts[0] = wire.double()?,
             TAX => amounts[1] = wire.double()?,
             COST => amounts[2] = wire.double()?,
@@ -349,7 +369,7 @@ fn attribute(mut wire: Wire<'_>) -> Option<()> {
         const NAME: u32 = key(1, BYTES);
         const VALUE: u32 = key(2, BYTES);
         match wire.key()? {
-            NAME | VALUE => drop(wire.text()?),
+            NAME | VALUE => wire.skip_text()?,
             field => otherwise!(wire, field, 1..=2, DEPTH - 1),
         }
     }

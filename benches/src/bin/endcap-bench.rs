@@ -23,6 +23,9 @@ struct Arguments {
     /// Measure `live` against librdkafka's mock broker, in a process of its own.
     #[arg(long, conflicts_with = "brokers")]
     mock: bool,
+    /// Which rows of `live`.
+    #[arg(long, value_delimiter = ',', default_value = "pure,applied,visible,shared,restart")]
+    rows: Vec<live::Rows>,
     #[command(flatten)]
     retrieval: retrieval::Options,
     /// What a measurement hands to a process of its own.
@@ -93,7 +96,10 @@ impl Arguments {
                 write("retrieval", &report.over(&self.out, "retrieval")?, &self.out)
             }
             Name::Evaluation => write("evaluation", &evaluation::run(extent)?, &self.out),
-            Name::Live => write("live", &live::run(extent, which)?, &self.out),
+            Name::Live => {
+                let report = live::run(extent, which, &self.rows)?;
+                write("live", &report.over(&self.out, "live")?, &self.out)
+            }
             Name::Recommend => write("recommend", &recommend::run(extent)?, &self.out),
             Name::All | Name::Broker | Name::RetrievalChild => Ok(()),
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! partitions gained ──acquire──► where to read on        partitions revoked ──release──► all of it kept
-//! record ──apply or skip──► state ──publish──► readers ──begin_flush──► kept, with the offsets it came from
+//! record ──take, apply or skip──► state ──publish──► readers ──begin_flush──► kept, with the offsets it came from
 //! ```
 //!
 //! [`StateWriter`] keeps it in this process; a state that several replicas share is another
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use endcap_proto::EventView;
 
 use crate::{
-    Outcome, PartitionOffset, StateStore, StateWriter, StoreError,
+    Outcome, Outcomes, PartitionOffset, StateStore, StateWriter, StoreError,
     erasures::{Erasure, Gone},
 };
 
@@ -46,6 +46,30 @@ pub trait StateBackend: Send {
     /// # Errors
     /// When the state can take no more.
     fn apply(&mut self, partition: i32, offset: i64, event: &EventView<'_>) -> Result<Outcome, StoreError>;
+
+    /// As [`Self::apply`], at once or together with others: [`Self::apply_taken`] is to be called before anything else is
+    /// asked. What became of which event is added to `outcomes`.
+    ///
+    /// # Errors
+    /// When the state can take no more.
+    fn take(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        event: &EventView<'_>,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), StoreError> {
+        outcomes.note(self.apply(partition, offset, event)?);
+        Ok(())
+    }
+
+    /// Applies what was taken in and not applied yet.
+    ///
+    /// # Errors
+    /// When the state can take no more.
+    fn apply_taken(&mut self, _outcomes: &mut Outcomes) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Passes over a record that is no event.
     fn skip(&mut self, partition: i32, offset: i64);
@@ -140,6 +164,20 @@ impl StateBackend for StateWriter {
 
     fn apply(&mut self, partition: i32, offset: i64, event: &EventView<'_>) -> Result<Outcome, StoreError> {
         StateWriter::apply(self, partition, offset, *event)
+    }
+
+    fn take(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        event: &EventView<'_>,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), StoreError> {
+        StateWriter::take(self, partition, offset, event, outcomes)
+    }
+
+    fn apply_taken(&mut self, outcomes: &mut Outcomes) -> Result<(), StoreError> {
+        StateWriter::apply_taken(self, outcomes)
     }
 
     fn skip(&mut self, partition: i32, offset: i64) {

@@ -19,7 +19,8 @@
 //! [`EventSource`] and [`EventSink`], which [`MemoryLog`] implements too. What an event does to a
 //! state is `endcap-features`' business; what is late, repeated or without consent is decided here.
 
-#![forbid(unsafe_code)]
+// But for one line of `store::prefetch`.
+#![deny(unsafe_code)]
 
 pub mod archive;
 pub mod consumer;
@@ -59,5 +60,7 @@ pub use redrive::{DeadLetter, Fate, RedriveError, RedriveOptions, RedriveReport,
 pub use source::{
     Delivered, EventSink, EventSource, PartitionBounds, Rebalance, SendError, SendFault, SourceError,
 };
-pub use store::{Backup, BackupOf, Outcome, StateStore, StateWriter, StoreConfig, StoreError, Trending};
+pub use store::{
+    Backup, BackupOf, Outcome, Outcomes, StateStore, StateWriter, StoreConfig, StoreError, Trending,
+};
 pub use valkey::{ValkeyConfig, ValkeyConfigError, ValkeyCounts, ValkeyStore, ValkeyWriter};

@@ -26,9 +26,12 @@ mod core;
 mod entry;
 mod erase;
 mod files;
+mod index;
 mod journal;
+mod keys;
 mod operation;
 mod partition;
+mod prefetch;
 mod recovery;
 mod snapshot;
 mod table;
@@ -57,7 +60,7 @@ use twox_hash::XxHash3_64;
 pub use backup::{Backup, BackupOf};
 pub(crate) use backup::{beside, clear, finish, refuse_existing};
 pub(crate) use window::Window;
-pub use writer::{Outcome, StateWriter};
+pub use writer::{Outcome, Outcomes, StateWriter};
 
 use self::{
     core::Unreadable,

@@ -172,7 +172,7 @@ impl ItemCounters {
     /// The counts as of an instant. A bucket counts as its middle, or as `as_of` where that lies
     /// before; buckets that begin at or after `as_of` do not count.
     pub fn read(&self, as_of: EventTime) -> CounterFeatures {
-        features(&self.hours, &self.days, as_of)
+        features(&self.hours, &self.days, &Decay::at(as_of))
     }
 
     /// Counts one event where the bytes of counts lie; false, and nothing done, where they have to be
@@ -218,6 +218,14 @@ impl ItemCounters {
     /// # Errors
     /// Another format version, or bytes that are no counts. Never panics.
     pub fn read_encoded(bytes: &[u8], as_of: EventTime) -> Result<CounterFeatures, StateError> {
+        Self::read_decayed(bytes, &Decay::at(as_of))
+    }
+
+    /// As [`Self::read_encoded`], for many products as of one instant.
+    ///
+    /// # Errors
+    /// Another format version, or bytes that are no counts. Never panics.
+    pub fn read_decayed(bytes: &[u8], as_of: &Decay) -> Result<CounterFeatures, StateError> {
         let mut reader = Reader::open("item counters", bytes, Self::FORMAT_VERSION)?;
         let (mut hours, mut days) = ([EMPTY; HOURS as usize], [EMPTY; DAYS as usize]);
         let hours = decode_into(&mut reader, HOURS, &mut hours)?;
@@ -252,10 +260,10 @@ impl ItemCounters {
     }
 }
 
-fn features(hours: &[Bucket], days: &[Bucket], as_of: EventTime) -> CounterFeatures {
+fn features(hours: &[Bucket], days: &[Bucket], as_of: &Decay) -> CounterFeatures {
     let mut sums = [[0.0; KINDS]; 3];
-    decay(days, as_of, 24, &DAY_STEPS, &mut sums);
-    decay(hours, as_of, 1, &HOUR_STEPS, &mut sums);
+    as_of.days.add(days, &DAY_STEPS, &mut sums);
+    as_of.hours.add(hours, &HOUR_STEPS, &mut sums);
     let windows = |kind: CounterKind| {
         let [hour, day, week] = sums.map(|sums| sums[kind as usize] as f32);
         Windows { hour, day, week }
@@ -301,29 +309,60 @@ fn steps(hours: u32, count: u32) -> Vec<[f64; 3]> {
     (0..count).map(|step| HALF_LIVES.map(|half_life| (-f64::from(step * hours) / half_life).exp2())).collect()
 }
 
-/// Adds the decayed counts of buckets of so many hours, oldest first.
-fn decay(buckets: &[Bucket], as_of: EventTime, hours: u32, steps: &Steps, sums: &mut [[f64; KINDS]; 3]) {
-    let width_ms = i64::from(hours) * HOUR_MS;
-    let now = (as_of.as_millis() / width_ms) as u32;
-    // Age of the middle of the bucket that `as_of` lies in, in hours; the older ones are whole steps
-    // older.
-    let phase = (as_of.as_millis() % width_ms - width_ms / 2) as f64 / HOUR_MS as f64;
-    let first = HALF_LIVES.map(|half_life| (-phase / half_life).exp2());
-    for &(bucket, counts) in buckets {
-        if i64::from(bucket) * width_ms >= as_of.as_millis() {
-            break;
-        }
-        let step = now - bucket;
-        let weights: [f64; 3] = std::array::from_fn(|window| {
-            let whole = steps.get(step as usize).map_or_else(
-                || (-f64::from(step) * f64::from(hours) / HALF_LIVES[window]).exp2(),
-                |steps| steps[window],
-            );
-            (first[window] * whole).min(1.0)
-        });
-        for (sums, weight) in sums.iter_mut().zip(weights) {
-            for (sum, count) in sums.iter_mut().zip(counts) {
-                *sum += f64::from(count) * weight;
+/// How counts have decayed by an instant.
+#[derive(Debug, Clone, Copy)]
+pub struct Decay {
+    hours: BucketDecay,
+    days: BucketDecay,
+}
+
+/// The same for buckets of one width.
+#[derive(Debug, Clone, Copy)]
+struct BucketDecay {
+    /// Width, in hours.
+    hours: u32,
+    as_of: EventTime,
+    /// The bucket that the instant lies in, and what is left of a count in its middle, for each of [`HALF_LIVES`].
+    now: u32,
+    first: [f64; 3],
+}
+
+impl Decay {
+    /// As of an instant.
+    pub fn at(as_of: EventTime) -> Self {
+        Self { hours: BucketDecay::at(as_of, 1), days: BucketDecay::at(as_of, 24) }
+    }
+}
+
+impl BucketDecay {
+    fn at(as_of: EventTime, hours: u32) -> Self {
+        let width_ms = i64::from(hours) * HOUR_MS;
+        let now = (as_of.as_millis() / width_ms) as u32;
+        // Age of the middle of the bucket that `as_of` lies in, in hours; the older ones are whole steps
+        // older.
+        let phase = (as_of.as_millis() % width_ms - width_ms / 2) as f64 / HOUR_MS as f64;
+        let first = HALF_LIVES.map(|half_life| (-phase / half_life).exp2());
+        Self { hours, as_of, now, first }
+    }
+
+    /// Adds the decayed counts of buckets, oldest first.
+    fn add(&self, buckets: &[Bucket], steps: &Steps, sums: &mut [[f64; KINDS]; 3]) {
+        for &(bucket, counts) in buckets {
+            if i64::from(bucket) * i64::from(self.hours) * HOUR_MS >= self.as_of.as_millis() {
+                break;
+            }
+            let step = self.now - bucket;
+            let weights: [f64; 3] = std::array::from_fn(|window| {
+                let whole = steps.get(step as usize).map_or_else(
+                    || (-f64::from(step) * f64::from(self.hours) / HALF_LIVES[window]).exp2(),
+                    |steps| steps[window],
+                );
+                (self.first[window] * whole).min(1.0)
+            });
+            for (sums, weight) in sums.iter_mut().zip(weights) {
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum += f64::from(count) * weight;
+                }
             }
         }
     }

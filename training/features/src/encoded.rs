@@ -6,10 +6,10 @@
 //! history, oldest first: type and flags 1, [gap 1–6, tag 2], [session 4], item 8 …
 //! ```
 //!
-//! The time of the last entry stands in the head, so that another one is a few bytes behind the end: no list is
+//! The time of the last entry stands in the head, so that another one is a few bytes behind the end: no history is
 //! read, and nothing is allocated. What is added comes as it comes; it is put into order, and the oldest beyond
-//! [`HISTORY_MAX`] are left out, when the bytes are read. What touches a list (a cart, a purchase), names several
-//! products, or finds the slack used up, is decoded, applied and encoded again.
+//! [`HISTORY_MAX`] are left out, when the bytes are read. A product that is new to a list (a cart, the purchases) moves
+//! what lies behind it. What names several products, or finds the slack used up, is decoded, applied and encoded again.
 //!
 //! **Law.** Adding to bytes and reading them is reading them and applying.
 
@@ -18,9 +18,9 @@ use std::num::NonZeroU32;
 use endcap_proto::{EventTime, EventType, ItemKey, UserKey};
 
 use crate::{
-    EventFacts, EventTag, HISTORY_MAX, HistoryEntry, SessionTag, StateError, UserState,
+    EventFacts, EventTag, HISTORY_MAX, HistoryEntry, NewestItem, SessionTag, StateError, UserState,
     bytes::{Reader, TIME_BYTES, write_time, write_varint},
-    newest::NewestItems,
+    newest::{NEWEST_BYTES, NEWEST_MAX, NewestItems},
     state::{CART, DISMISSED, ORDERS},
 };
 
@@ -28,6 +28,7 @@ const HEAD: usize = 24;
 const FLAGS: usize = 1;
 const LAST_SEEN: usize = 2;
 const ENTRIES: usize = 8;
+const KEPT: usize = 10;
 const LAST: usize = 12;
 const TAG: usize = 18;
 const SESSION: usize = 20;
@@ -92,7 +93,7 @@ impl UserState {
         }
         // 3 · (1 + 64 · 15) + 14 bytes at most.
         let kept = (out.len() - begin - HEAD) as u16;
-        out[begin + 10..begin + 12].copy_from_slice(&kept.to_le_bytes());
+        out[begin + KEPT..begin + KEPT + 2].copy_from_slice(&kept.to_le_bytes());
         let mut before = None::<&HistoryEntry>;
         for entry in &self.history {
             let same_event = before.is_some_and(|b| (b.time, b.event) == (entry.time, entry.event));
@@ -201,24 +202,28 @@ impl UserState {
         }
         room[length..length + 3].fill(0);
         length += 3;
-        room[10..12].copy_from_slice(&((length - HEAD) as u16).to_le_bytes());
+        room[KEPT..KEPT + 2].copy_from_slice(&((length - HEAD) as u16).to_le_bytes());
         Self::add_to(room, length, event)
     }
 
     /// Room for the bytes of a state of one event, and for adding to them.
     pub const FIRST_MAX: usize = HEAD + 8 + TIME_BYTES + 3 + 2 * ENTRY_MAX;
-    /// Room that [`Self::add_to`] wants behind the bytes.
-    pub const ROOM: usize = ENTRY_MAX;
+
+    /// Bytes of room that [`Self::add_to`] wants behind a state for an event of this type.
+    #[inline]
+    pub fn room_for(event_type: EventType) -> usize {
+        let listed = List::of(event_type).map_or(0, |_| NEWEST_BYTES);
+        listed + if event_type.is_interest() { ENTRY_MAX } else { 0 }
+    }
 
     /// Takes an event in where the bytes of a state lie: `bytes[..length]`, with room behind them. The
     /// length afterwards; none, and nothing done, where it has to be decoded ([`Self::decode_added`]), applied and
-    /// encoded: where the event touches more than the history, or the room does not suffice.
+    /// encoded: where the event names several products, or the history or the room is full.
     #[inline]
     pub fn add_to<E: EventFacts>(bytes: &mut [u8], length: usize, event: &E) -> Option<usize> {
         let (time, event_type) = (event.time(), event.event_type());
-        let simple =
-            !ORDERS.contains(&event_type) && !CART.contains(&event_type) && event_type != EventType::Dismiss;
-        if !simple || length < HEAD || bytes.len() < length + ENTRY_MAX || bytes[0] != Self::FORMAT_VERSION {
+        let room = length.checked_add(Self::room_for(event_type))?;
+        if length < HEAD || bytes.len() < room || bytes[0] != Self::FORMAT_VERSION {
             return None;
         }
         if bytes[FLAGS] & SEEN == 0 {
@@ -228,19 +233,23 @@ impl UserState {
         if user.is_some() && bytes[FLAGS] & USER == 0 {
             return None;
         }
+        let list = List::of(event_type);
         let mut items = event.items();
-        let item = if event_type.is_interest() { items.next() } else { None };
+        let item = if list.is_some() || event_type.is_interest() { items.next() } else { None };
         if item.is_some() && items.next().is_some() {
             return None;
         }
+        let entries = u16::from_le_bytes([bytes[ENTRIES], bytes[ENTRIES + 1]]);
+        if event_type.is_interest() && usize::from(entries) >= HISTORY_MAX + SLACK {
+            return None;
+        }
         let mut length = length;
-        if let Some(item) = item {
-            let entries = u16::from_le_bytes([bytes[ENTRIES], bytes[ENTRIES + 1]]);
+        if let (Some(list), Some(item)) = (list, item) {
+            length = list.add_to(bytes, length, NewestItem { item, time, event_type })?;
+        }
+        if let Some(item) = item.filter(|_| event_type.is_interest()) {
             let last = time_at(bytes, LAST);
             let tag = EventTag::of(event.key());
-            if usize::from(entries) >= HISTORY_MAX + SLACK {
-                return None;
-            }
             let session = event.session();
             let before: [u8; 4] = bytes[SESSION..SESSION + 4].try_into().ok()?;
             let before = NonZeroU32::new(u32::from_le_bytes(before)).map(SessionTag);
@@ -266,6 +275,55 @@ impl UserState {
             }
         }
         Some(length)
+    }
+}
+
+/// A list of what was kept, by its place among the three.
+#[derive(Debug, Clone, Copy)]
+struct List(usize);
+
+impl List {
+    /// The list that events of this type go to.
+    #[inline]
+    fn of(event_type: EventType) -> Option<Self> {
+        [ORDERS, CART, DISMISSED].iter().position(|types| types.contains(&event_type)).map(Self)
+    }
+
+    /// Takes an entry in where the bytes of a state lie, which have [`NEWEST_BYTES`] of room behind them. The length
+    /// afterwards; none, and nothing done, where the bytes are no state.
+    fn add_to(self, bytes: &mut [u8], length: usize, entry: NewestItem) -> Option<usize> {
+        let kept = u16::from_le_bytes([bytes[KEPT], bytes[KEPT + 1]]);
+        let end = HEAD + usize::from(kept);
+        let mut at = if bytes[FLAGS] & USER == 0 { HEAD } else { HEAD + 8 + TIME_BYTES };
+        for _ in 0..self.0 {
+            at += 1 + usize::from(*bytes.get(at)?) * NEWEST_BYTES;
+        }
+        let count = usize::from(*bytes.get(at)?);
+        let begin = at + 1;
+        if count > NEWEST_MAX || begin + count * NEWEST_BYTES > end || end > length {
+            return None;
+        }
+        let list = &mut bytes[begin..begin + count * NEWEST_BYTES];
+        match NewestItems::place_of(list, entry.item) {
+            Ok(known) => {
+                if NewestItem::read(known).is_none_or(|known| known.newness() < entry.newness()) {
+                    known.copy_from_slice(&entry.bytes());
+                }
+                Some(length)
+            }
+            Err(place) if count == NEWEST_MAX => {
+                NewestItems::replace_oldest(list, place, entry)?;
+                Some(length)
+            }
+            Err(place) => {
+                let at_entry = begin + place * NEWEST_BYTES;
+                bytes.copy_within(at_entry..length, at_entry + NEWEST_BYTES);
+                bytes[at_entry..at_entry + NEWEST_BYTES].copy_from_slice(&entry.bytes());
+                bytes[at] += 1;
+                bytes[KEPT..KEPT + 2].copy_from_slice(&(kept + NEWEST_BYTES as u16).to_le_bytes());
+                Some(length + NEWEST_BYTES)
+            }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ mod vocabulary;
 mod words;
 
 pub use bytes::StateError;
-pub use counters::{CounterFeatures, CounterKind, ItemCounters, Windows};
+pub use counters::{CounterFeatures, CounterKind, Decay, ItemCounters, Windows};
 pub use event::EventFacts;
 pub use history::{EventTag, HISTORY_MAX, HistoryEntry, SESSION_GAP_MS, SessionTag, starts_session};
 pub use keys::{KeyHasher, KeyMap, KeySet};

@@ -7,10 +7,13 @@
 
 use endcap_proto::{EventTime, EventType, ItemKey};
 
-use crate::bytes::{Reader, StateError, write_time};
+use crate::bytes::{Reader, StateError, TIME_BYTES};
 
 /// How many products each list keeps.
 pub(crate) const NEWEST_MAX: usize = 64;
+
+/// Bytes of an encoded entry: product 8, type 1, time 6.
+pub(crate) const NEWEST_BYTES: usize = 8 + 1 + TIME_BYTES;
 
 /// The newest thing that happened to a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,28 @@ pub struct NewestItem {
 pub(crate) struct NewestItems(Vec<NewestItem>);
 
 impl NewestItem {
-    fn newness(&self) -> (EventTime, EventType) {
+    pub(crate) fn newness(&self) -> (EventTime, EventType) {
         (self.time, self.event_type)
+    }
+
+    /// As it is encoded.
+    pub(crate) fn bytes(&self) -> [u8; NEWEST_BYTES] {
+        let mut bytes = [0; NEWEST_BYTES];
+        bytes[..8].copy_from_slice(&self.item.0.to_le_bytes());
+        bytes[8] = self.event_type as u8;
+        bytes[9..].copy_from_slice(&self.time.as_millis().to_le_bytes()[..TIME_BYTES]);
+        bytes
+    }
+
+    /// What [`Self::bytes`] wrote; none where that names no type or time.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut time = [0; 8];
+        time[..TIME_BYTES].copy_from_slice(bytes.get(9..NEWEST_BYTES)?);
+        Some(Self {
+            item: ItemKey(u64::from_le_bytes(*bytes.first_chunk()?)),
+            time: EventTime::from_millis(i64::from_le_bytes(time))?,
+            event_type: EventType::from_number(bytes[8])?,
+        })
     }
 }
 
@@ -71,10 +94,42 @@ impl NewestItems {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.0.len() as u8);
         for entry in &self.0 {
-            out.extend(entry.item.0.to_le_bytes());
-            out.push(entry.event_type as u8);
-            write_time(out, entry.time);
+            out.extend(entry.bytes());
         }
+    }
+
+    /// In encoded entries, of which there are as many as may be: takes in one that is not there and would stand at
+    /// `place`, in exchange for the oldest, if that is not itself. None, and nothing done, where they are no entries.
+    pub(crate) fn replace_oldest(entries: &mut [u8], place: usize, entry: NewestItem) -> Option<()> {
+        let (entries, _) = entries.as_chunks_mut::<NEWEST_BYTES>();
+        let age = |entry: &NewestItem| (entry.newness(), entry.item);
+        let (mut oldest, mut least) = (None, age(&entry));
+        for (i, known) in entries.iter().enumerate() {
+            let known = age(&NewestItem::read(known)?);
+            if known < least {
+                (oldest, least) = (Some(i), known);
+            }
+        }
+        match oldest {
+            None => {}
+            Some(oldest) if oldest < place => {
+                entries.copy_within(oldest + 1..place, oldest);
+                entries[place - 1] = entry.bytes();
+            }
+            Some(oldest) => {
+                entries.copy_within(place..oldest, place + 1);
+                entries[place] = entry.bytes();
+            }
+        }
+        Some(())
+    }
+
+    /// In encoded entries: the one of a product, or the place where it would stand.
+    pub(crate) fn place_of(entries: &mut [u8], item: ItemKey) -> Result<&mut [u8], usize> {
+        let (entries, _) = entries.as_chunks_mut::<NEWEST_BYTES>();
+        let key = |entry: &[u8; NEWEST_BYTES]| entry.first_chunk().map(|key| u64::from_le_bytes(*key));
+        let found = entries.binary_search_by_key(&Some(item.0), key);
+        found.map(|place| &mut entries[place][..])
     }
 
     /// Takes only the event types that `may` names, and times up to `last`.

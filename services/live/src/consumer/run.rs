@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ConsumerConfig, Error, Options, Progress, Service, Shared};
 use crate::{
-    DeadLetters, Outcome, PartitionBounds, PartitionOffset, Place, Rebalance, Record, Release, SourceError,
+    DeadLetters, Outcomes, PartitionBounds, PartitionOffset, Place, Rebalance, Record, Release, SourceError,
     StateBackend, StoreError,
     decode::view_event_on_time,
     erasures::{Erasure, Erasures, Gone},
@@ -65,10 +65,7 @@ pub(super) struct Run {
 /// What became of a batch.
 #[derive(Default)]
 struct Tally {
-    applied: u64,
-    session_only: u64,
-    late: u64,
-    duplicates: u64,
+    outcomes: Outcomes,
     erased: u64,
 }
 
@@ -318,6 +315,9 @@ impl Run {
                 failed = taker.take(&record, &mut tally).err();
             }
         })?;
+        if failed.is_none() {
+            failed = writer.apply_taken(&mut tally.outcomes).err();
+        }
         tally.add_to(shared);
         match failed {
             Some(error) => Err(error.into()),
@@ -465,33 +465,42 @@ impl Taker<'_> {
             Ok(event) => {
                 let event = event.view();
                 if self.is_erased(&event) {
+                    self.writer.apply_taken(&mut tally.outcomes)?;
                     self.writer.skip(partition, offset);
                     tally.erased += 1;
                     return Ok(());
                 }
-                let outcome = self.writer.apply(partition, offset, &event)?;
                 if !record.headers.is_empty() && tracing::enabled!(tracing::Level::DEBUG) {
-                    let trace = TraceContext::of(record);
-                    let (trace_id, parent_id) = (trace.map(|at| at.trace_id), trace.map(|at| at.parent_id));
-                    tracing::debug!(
-                        trace_id,
-                        parent_id,
-                        event.event_id,
-                        partition,
-                        offset,
-                        ?outcome,
-                        "event"
-                    );
+                    return self.take_traced(record, &event, tally);
                 }
-                tally.note(outcome);
+                self.writer.take(partition, offset, &event, &mut tally.outcomes)?;
             }
             Err(reject) => {
                 *self.shared.slow().rejected.entry(reject.stage.as_str()).or_default() += 1;
                 let place = Place { topic: self.topic.clone(), partition, offset };
                 self.dead_letters.offer(&place, record, &reject);
+                self.writer.apply_taken(&mut tally.outcomes)?;
                 self.writer.skip(partition, offset);
             }
         }
+        Ok(())
+    }
+
+    /// The same, and says what became of it, with the trace that it is part of.
+    #[cold]
+    fn take_traced(
+        &mut self,
+        record: &Record<'_>,
+        event: &EventView<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), StoreError> {
+        let Record { partition, offset, .. } = *record;
+        self.writer.apply_taken(&mut tally.outcomes)?;
+        let outcome = self.writer.apply(partition, offset, event)?;
+        tally.outcomes.note(outcome);
+        let trace = TraceContext::of(record);
+        let (trace_id, parent_id) = (trace.map(|at| at.trace_id), trace.map(|at| at.parent_id));
+        tracing::debug!(trace_id, parent_id, event.event_id, partition, offset, ?outcome, "event");
         Ok(())
     }
 
@@ -507,21 +516,12 @@ impl Taker<'_> {
 // === impl Tally ===
 
 impl Tally {
-    fn note(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Applied => self.applied += 1,
-            Outcome::SessionOnly => self.session_only += 1,
-            Outcome::Late => self.late += 1,
-            Outcome::Duplicate => self.duplicates += 1,
-            Outcome::Behind => {}
-        }
-    }
-
     fn add_to(&self, shared: &Shared) {
-        shared.applied.fetch_add(self.applied, Relaxed);
-        shared.session_only.fetch_add(self.session_only, Relaxed);
-        shared.late.fetch_add(self.late, Relaxed);
-        shared.duplicates.fetch_add(self.duplicates, Relaxed);
+        let Outcomes { applied, session_only, late, duplicates } = self.outcomes;
+        shared.applied.fetch_add(applied, Relaxed);
+        shared.session_only.fetch_add(session_only, Relaxed);
+        shared.late.fetch_add(late, Relaxed);
+        shared.duplicates.fetch_add(duplicates, Relaxed);
         shared.erased.fetch_add(self.erased, Relaxed);
     }
 }

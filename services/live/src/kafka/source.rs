@@ -109,6 +109,10 @@ impl KafkaSource {
         if !config.properties.0.contains_key("queued.max.messages.kbytes") {
             client.set("queued.max.messages.kbytes", "16384");
         }
+        // Fetching goes on soon after there is room again: by itself librdkafka looks a second later.
+        if !config.properties.0.contains_key("fetch.queue.backoff.ms") {
+            client.set("fetch.queue.backoff.ms", "20");
+        }
         if !config.properties.0.contains_key("topic.metadata.refresh.interval.ms") {
             client.set("topic.metadata.refresh.interval.ms", REFRESH_MS);
         }

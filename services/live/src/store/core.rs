@@ -19,6 +19,7 @@ use super::{
     operation::{Facts, Operation},
     partition::{Partitions, advance},
     session_key,
+    table::Step,
     tables::Tables,
 };
 
@@ -55,6 +56,19 @@ impl Core {
 
     pub(super) fn late_after_ms(&self) -> i64 {
         self.config.late_after_ms
+    }
+
+    /// Goes one step of the way to the entries that an event touches, ahead of [`Self::take`].
+    #[inline]
+    pub(super) fn expect(&self, tables: &Tables, partition: i32, facts: &Facts, step: Step) {
+        if let (Step::Index, Some(at)) = (step, self.partitions.get(&partition)) {
+            at.window.expect(facts.event);
+        }
+        let whose = if facts.consent { &tables.shoppers } else { &tables.sessions };
+        whose.expect(facts.whose, step);
+        if facts.consent {
+            facts.items.iter().for_each(|item| tables.counters.expect(item.0, step));
+        }
     }
 
     /// Takes the event at an offset.
@@ -169,7 +183,7 @@ impl Core {
                     return Ok(());
                 }
             } else if UserState::last_seen_of(&slot.bytes()[STAMP..]).is_some_and(|last| last >= forgotten) {
-                let (room, length) = slot.with_room(UserState::ROOM);
+                let (room, length) = slot.with_room(UserState::room_for(facts.event_type));
                 if let Some(length) = UserState::add_to(&mut room[STAMP..], length - STAMP, facts) {
                     stamp.put(room);
                     slot.set_length(STAMP + length);

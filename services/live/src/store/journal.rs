@@ -92,6 +92,8 @@ struct Journal {
     length: u64,
     /// Something may lie behind them.
     torn: bool,
+    /// Its name is on disk.
+    named: bool,
 }
 
 // === impl Frame ===
@@ -235,9 +237,8 @@ impl Journal {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         file.write_all(MAGIC)?;
         file.write_all(&VERSION.to_le_bytes())?;
-        file.sync_all()?;
-        sync_folder(folder)?;
-        Ok(Self { folder: folder.to_owned(), file, length: HEAD as u64, torn: false })
+        // Head and name go to disk with the first frame: a start waits for neither.
+        Ok(Self { folder: folder.to_owned(), file, length: HEAD as u64, torn: false, named: false })
     }
 
     fn write(&mut self, mut flush: Flush) -> Flushed {
@@ -260,6 +261,10 @@ impl Journal {
             }
             self.file.write_all(&flush.frame.bytes)?;
             self.file.sync_data()?;
+            if !self.named {
+                sync_folder(&self.folder)?;
+                self.named = true;
+            }
             self.torn = false;
             self.length += flush.frame.bytes.len() as u64;
             flush.written = true;

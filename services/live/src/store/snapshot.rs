@@ -86,7 +86,7 @@ impl Moment {
                 generation,
                 began: began.as_millis(),
             });
-            windows.push((partition, at.window.keys().map(|keys| keys.iter().copied().collect())));
+            windows.push((partition, at.window.keys().map(|keys| keys.iter().collect())));
         }
         Self { frame, sequence, partitions: all, windows }
     }
@@ -195,8 +195,10 @@ fn hash(head: &[u8; SECTION_HEAD], bytes: &[u8]) -> u64 {
 /// Loads snapshot `number` into empty tables; its bytes.
 pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Moment, u64), SnapshotError> {
     let path = files::path(folder, SNAPSHOT, number);
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let whole = file.metadata()?.len();
+    // Thousands of shards are a few KB each.
+    let mut file = io::BufReader::with_capacity(1 << 20, file);
     let mut left = whole;
     let corrupt = |reason: &str| SnapshotError::Corrupt(reason.to_owned());
     let mut head = [0; 12];
@@ -210,6 +212,7 @@ pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Momen
     }
     let mut moment = None::<Moment>;
     let mut sections = 0;
+    let mut shards = Vec::new();
     loop {
         let mut head = [0; SECTION_HEAD];
         take(&mut file, &mut left, &mut head)?;
@@ -222,18 +225,19 @@ pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Momen
         }
         let mut bytes = Vec::with_capacity(length as usize);
         io::Read::by_ref(&mut file).take(length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != length || hash(&head, &bytes) != word(24) {
-            return Err(SnapshotError::Corrupt(format!("section {sections} is not what was written")));
+        if bytes.len() as u64 != length {
+            return Err(corrupt("it is cut off"));
         }
+        let section = Section { ordinal: sections, head, bytes };
         left -= length;
         match (kind, &mut moment) {
             (DESCRIPTION, None) => {
-                let read = postcard::from_bytes(&bytes);
+                let read = postcard::from_bytes(section.checked()?);
                 moment = Some(read.map_err(|error| SnapshotError::Corrupt(error.to_string()))?);
             }
             (YOUNGER | OLDER, Some(moment)) => {
-                let keys =
-                    bytes.chunks_exact(8).filter_map(|key| key.try_into().ok().map(u64::from_le_bytes));
+                let keys = section.checked()?.chunks_exact(8);
+                let keys = keys.filter_map(|key| key.try_into().ok().map(u64::from_le_bytes));
                 let partition = number.cast_signed();
                 if moment.windows.last().is_none_or(|(last, _)| *last != partition) {
                     moment.windows.push((partition, Default::default()));
@@ -244,23 +248,64 @@ pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Momen
                 }
             }
             (END, Some(_)) if entries == sections => {
+                section.checked()?;
+                load_shards(shards, tables)?;
                 return moment.map(|moment| (moment, whole)).ok_or_else(|| corrupt("it is empty"));
             }
-            (table, Some(_)) => {
-                let all = tables.all();
-                let table =
-                    all.get(table as usize).ok_or_else(|| corrupt("a section is of an unknown kind"))?;
-                table
-                    .load(number as usize, Copied { entries: entries as usize, bytes })
-                    .map_err(|reason| SnapshotError::Corrupt(format!("section {sections}: {reason}")))?;
-            }
+            (_, Some(_)) => shards.push(section),
             _ => return Err(corrupt("its sections are out of order")),
         }
         sections += 1;
     }
 }
 
-fn take(file: &mut File, left: &mut u64, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+/// A section as it was read.
+struct Section {
+    ordinal: u64,
+    head: [u8; SECTION_HEAD],
+    bytes: Vec<u8>,
+}
+
+impl Section {
+    /// Its bytes, where they are those that were written.
+    fn checked(&self) -> Result<&[u8], SnapshotError> {
+        if hash(&self.head, &self.bytes).to_le_bytes() == self.head[24..] {
+            return Ok(&self.bytes);
+        }
+        Err(SnapshotError::Corrupt(format!("section {} is not what was written", self.ordinal)))
+    }
+
+    /// Makes a shard of a table of it.
+    fn load(self, tables: &Tables) -> Result<(), SnapshotError> {
+        self.checked()?;
+        let word = |at: usize| u64::from_le_bytes(self.head[at..at + 8].try_into().unwrap_or_default());
+        let (kind, number, entries) = (word(0) as u32, (word(0) >> 32) as usize, word(8) as usize);
+        let loaded = match tables.all().get(kind as usize) {
+            Some(table) => table.load(number, Copied { entries, bytes: self.bytes }),
+            None => Err("it is of an unknown kind"),
+        };
+        loaded.map_err(|reason| SnapshotError::Corrupt(format!("section {}: {reason}", self.ordinal)))
+    }
+}
+
+/// Makes shards of sections, on all cores.
+fn load_shards(mut shards: Vec<Section>, tables: &Tables) -> Result<(), SnapshotError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = shards.len().div_ceil(threads).max(1);
+    let load = |sections: Vec<Section>| sections.into_iter().try_for_each(|section| section.load(tables));
+    std::thread::scope(|scope| {
+        let mut others = Vec::new();
+        while shards.len() > share {
+            let sections = shards.split_off(shards.len() - share);
+            others.push(scope.spawn(move || load(sections)));
+        }
+        let own = load(shards);
+        let panicked = |_| Err(SnapshotError::Corrupt("a thread that loads it has panicked".to_owned()));
+        others.into_iter().map(|other| other.join().unwrap_or_else(panicked)).fold(own, Result::and)
+    })
+}
+
+fn take(file: &mut impl io::Read, left: &mut u64, bytes: &mut [u8]) -> Result<(), SnapshotError> {
     *left = left
         .checked_sub(bytes.len() as u64)
         .ok_or_else(|| SnapshotError::Corrupt("it is cut off".to_owned()))?;

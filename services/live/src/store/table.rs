@@ -4,41 +4,60 @@
 //! key ─► shard: a lock ─► index: key → place ─► arena: bytes of all the shard's entries, each with a little room
 //! ```
 //!
+//! Each step is a miss of the cache where there are many entries. Who knows the next keys goes the way for all of them
+//! beforehand ([`Table::expect`]), so that these misses do not wait for one another.
+//!
 //! An entry is edited where it lies; one that outgrows its room moves to the arena's end. What is left behind
 //! is taken away when it is a fifth of the arena. A snapshot holds the same bytes, so that loading one is
 //! reading it: the index is all that is built.
 //!
 //! A lock is held for as long as one entry takes, or the copy of one shard.
 
-use std::sync::{
-    PoisonError, RwLock,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    ptr,
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-use endcap_features::KeyMap;
+use super::{
+    index::{Bucket, Index, Place, home_of},
+    prefetch::prefetch,
+};
 
 /// Entries of one kind.
 pub(super) struct Table {
-    shards: Box<[RwLock<Shard>]>,
+    shards: Box<[Guarded]>,
     entries: AtomicUsize,
+}
+
+/// A shard behind its lock, and in front of it where its index lies: to be prefetched, never to be read.
+#[derive(Default)]
+struct Guarded {
+    buckets: AtomicPtr<Bucket>,
+    count: AtomicUsize,
+    shard: RwLock<Shard>,
 }
 
 /// Some of the entries.
 #[derive(Default)]
 struct Shard {
-    index: KeyMap<u64, Place>,
+    index: Index,
     arena: Vec<u8>,
     /// Bytes of the arena that no entry has.
     unused: usize,
 }
 
-/// Where an entry lies.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    begin: u32,
-    length: u16,
-    /// Bytes that it may fill, `length` among them.
-    room: u16,
+/// How far the way to an entry is gone beforehand; each step wants the one before it to have arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step {
+    /// To its shard.
+    Shard,
+    /// To its place in the index.
+    Index,
+    /// To its bytes.
+    Bytes,
 }
 
 /// An entry that is being edited.
@@ -64,29 +83,55 @@ impl Table {
     /// A table of `shards` shards, a power of two.
     pub(super) fn new(shards: usize) -> Self {
         debug_assert!(shards.is_power_of_two());
-        Self { shards: (0..shards).map(|_| RwLock::default()).collect(), entries: AtomicUsize::new(0) }
+        Self { shards: (0..shards).map(|_| Guarded::default()).collect(), entries: AtomicUsize::new(0) }
     }
 
-    /// The map takes the low bits of a key and the highest ones; these are others.
-    fn shard(&self, key: u64) -> &RwLock<Shard> {
+    /// The index takes the low half of a key.
+    #[inline]
+    fn guarded(&self, key: u64) -> &Guarded {
         &self.shards[(key >> 32) as usize & (self.shards.len() - 1)]
+    }
+
+    /// Goes one step of the way to an entry that will be asked for.
+    #[inline]
+    pub(super) fn expect(&self, key: u64, step: Step) {
+        let guarded = self.guarded(key);
+        match step {
+            Step::Shard => {
+                prefetch(guarded);
+                // It may reach into a second line.
+                prefetch(ptr::from_ref(guarded).wrapping_add(1).cast::<u8>().wrapping_sub(1));
+            }
+            Step::Index => {
+                let home = home_of(key, guarded.count.load(Relaxed));
+                prefetch(guarded.buckets.load(Relaxed).wrapping_add(home));
+            }
+            Step::Bytes => {
+                let shard = guarded.read();
+                if let Some(bytes) = shard.get(key) {
+                    prefetch(bytes.as_ptr());
+                    prefetch(bytes.as_ptr_range().end);
+                }
+            }
+        }
     }
 
     /// Reads an entry.
     pub(super) fn with<R>(&self, key: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(key).map(read)
+        self.guarded(key).read().get(key).map(read)
     }
 
     /// Edits an entry, which is empty where there is none. It is to leave bytes there.
+    #[inline]
     pub(super) fn edit<R>(&self, key: u64, edit: impl FnOnce(&mut Slot<'_>) -> R) -> R {
-        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
+        let guarded = self.guarded(key);
+        let mut shard = guarded.shard.write().unwrap_or_else(PoisonError::into_inner);
         let Shard { index, arena, unused } = &mut *shard;
-        let place = index.entry(key).or_insert_with(|| {
+        let (result, is_new) = index.edit(key, |place| edit(&mut Slot { place, arena, unused }));
+        if is_new {
             self.entries.fetch_add(1, Relaxed);
-            Place::default()
-        });
-        let result = edit(&mut Slot { place, arena, unused });
+            guarded.tell(index);
+        }
         if *unused > arena.len() / 5 + 4096 {
             shard.compact();
         }
@@ -95,8 +140,8 @@ impl Table {
 
     /// Takes an entry out; whether it was there.
     pub(super) fn remove(&self, key: u64) -> bool {
-        let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
-        let Some(place) = shard.index.remove(&key) else { return false };
+        let mut shard = self.guarded(key).shard.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = shard.index.remove(key) else { return false };
         shard.unused += usize::from(place.room);
         self.entries.fetch_sub(1, Relaxed);
         true
@@ -109,34 +154,33 @@ impl Table {
 
     /// Bytes of memory, to within the allocator's own.
     pub(super) fn memory(&self) -> usize {
-        let of = |shard: &RwLock<Shard>| {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.arena.len() + shard.index.capacity() * (8 + size_of::<Place>() + 1) * 8 / 7
+        let of = |guarded: &Guarded| {
+            let shard = guarded.read();
+            size_of::<Guarded>() + shard.arena.len() + shard.index.memory()
         };
         self.shards.iter().map(of).sum()
     }
 
     /// Looks at every entry, shard by shard.
     pub(super) fn for_each(&self, mut each: impl FnMut(u64, &[u8])) {
-        for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.iter().for_each(|(key, bytes)| each(key, bytes));
+        for guarded in &self.shards {
+            guarded.read().iter().for_each(|(key, bytes)| each(key, bytes));
         }
     }
 
     /// Keeps the entries of which `keep` says so; how many went.
     pub(super) fn retain(&self, mut keep: impl FnMut(u64, &[u8]) -> bool) -> usize {
         let mut gone = 0;
-        for shard in &self.shards {
+        for guarded in &self.shards {
             // Looked at with others, so that they wait for what goes and for nothing else.
             let keys: Vec<u64> = {
-                let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+                let shard = guarded.read();
                 shard.iter().filter(|&(key, bytes)| !keep(key, bytes)).map(|(key, _)| key).collect()
             };
             for key in keys {
-                let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+                let mut shard = guarded.shard.write().unwrap_or_else(PoisonError::into_inner);
                 if shard.get(key).is_some_and(|bytes| !keep(key, bytes)) {
-                    let room = shard.index.remove(&key).map_or(0, |place| place.room);
+                    let room = shard.index.remove(key).map_or(0, |place| place.room);
                     shard.unused += usize::from(room);
                     gone += 1;
                 }
@@ -153,8 +197,8 @@ impl Table {
 
     /// A shard as it is now.
     pub(super) fn copy(&self, shard: usize) -> Copied {
-        let shard = self.shards[shard].read().unwrap_or_else(PoisonError::into_inner);
-        let entries = shard.iter().count();
+        let shard = self.shards[shard].read();
+        let entries = shard.index.len();
         let mut bytes = Vec::with_capacity(entries * HEAD + shard.arena.len());
         for (key, entry) in shard.iter() {
             bytes.extend(key.to_le_bytes());
@@ -169,24 +213,51 @@ impl Table {
         let Copied { entries, bytes: arena } = copied;
         let heads = entries.checked_mul(HEAD).filter(|&heads| heads <= arena.len());
         let heads = heads.ok_or("it is shorter than its entries")?;
-        let Some(place) = self.shards.get(shard) else { return Err("there is no such shard") };
-        let mut index = KeyMap::with_capacity_and_hasher(entries, Default::default());
+        let Some(guarded) = self.shards.get(shard) else { return Err("there is no such shard") };
+        let mut index = Index::with_capacity(entries);
         let mut begin = heads;
         for head in arena[..heads].chunks_exact(HEAD) {
             let (key, length) = head.split_at(8);
             let key = key.try_into().map(u64::from_le_bytes).map_err(|_| "a key is malformed")?;
             let length = length.try_into().map(u32::from_le_bytes).map_err(|_| "a length is malformed")?;
             let room = u16::try_from(length).map_err(|_| "an entry is too long")?;
+            if room == 0 {
+                return Err("an entry is empty");
+            }
             let at = u32::try_from(begin).map_err(|_| "it is too long")?;
             begin += usize::from(room);
-            index.insert(key, Place { begin: at, length: room, room });
+            index.edit(key, |place| *place = Place { begin: at, length: room, room });
         }
         if begin != arena.len() || index.len() != entries {
             return Err("its entries are not as long as it is");
         }
         self.entries.fetch_add(entries, Relaxed);
-        *place.write().unwrap_or_else(PoisonError::into_inner) = Shard { index, arena, unused: heads };
+        guarded.tell(&index);
+        *guarded.shard.write().unwrap_or_else(PoisonError::into_inner) =
+            Shard { index, arena, unused: heads };
         Ok(())
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    /// In their order.
+    pub(super) const ALL: [Self; 3] = [Self::Shard, Self::Index, Self::Bytes];
+}
+
+// === impl Guarded ===
+
+impl Guarded {
+    fn read(&self) -> RwLockReadGuard<'_, Shard> {
+        self.shard.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes where the index lies.
+    fn tell(&self, index: &Index) {
+        let buckets = index.buckets();
+        self.buckets.store(buckets.as_ptr().cast_mut(), Relaxed);
+        self.count.store(buckets.len(), Relaxed);
     }
 }
 
@@ -194,7 +265,7 @@ impl Table {
 
 impl Shard {
     fn get(&self, key: u64) -> Option<&[u8]> {
-        self.index.get(&key).map(|place| self.bytes(place))
+        self.index.get(key).map(|place| self.bytes(&place))
     }
 
     fn bytes(&self, place: &Place) -> &[u8] {
@@ -202,14 +273,14 @@ impl Shard {
     }
 
     fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.index.iter().map(|(&key, place)| (key, self.bytes(place)))
+        self.index.iter().map(|(key, place)| (key, self.bytes(place)))
     }
 
     /// Takes away what is unused.
     #[cold]
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.unused + self.arena.len() / 8);
-        for place in self.index.values_mut() {
+        for place in self.index.places_mut() {
             let bytes = &self.arena[place.begin as usize..][..usize::from(place.length)];
             let begin = arena.len();
             arena.extend_from_slice(bytes);

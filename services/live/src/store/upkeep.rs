@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use endcap_features::{ItemCounters, UserState};
+use endcap_features::{Decay, ItemCounters, UserState};
 use endcap_proto::{EventTime, ItemKey};
 
 use super::{
@@ -22,14 +22,22 @@ const TRENDING: usize = 500;
 pub(super) struct Upkeep {
     /// The newest event time of each partition.
     pub(super) watermarks: HashMap<i32, EventTime>,
+    /// Shoppers are looked through for those who are to be forgotten.
+    pub(super) forget: bool,
+    /// It is counted anew what trends.
+    pub(super) trending: bool,
     /// The number of a snapshot that is due, and the moment that it is of.
     pub(super) snapshot: Option<(u64, Moment)>,
 }
 
 pub(super) fn run(shared: &Shared, upkeep: Upkeep) {
-    forget_shoppers(shared, &upkeep.watermarks);
-    let now = upkeep.watermarks.values().max().copied().unwrap_or_default();
-    shared.trending.store(Arc::new(trending(shared, now)));
+    if upkeep.forget {
+        forget_shoppers(shared, &upkeep.watermarks);
+    }
+    if upkeep.trending {
+        let now = upkeep.watermarks.values().max().copied().unwrap_or_default();
+        shared.trending.store(Arc::new(trending(shared, now)));
+    }
     if let Some((number, moment)) = upkeep.snapshot {
         match snapshot::write(&shared.path, number, &moment, &shared.tables, || becomes_durable(shared)) {
             Ok(Some(bytes)) => {
@@ -87,6 +95,7 @@ fn forget_shoppers(shared: &Shared, watermarks: &HashMap<i32, EventTime>) {
 /// The items that shoppers turn to most as of an instant.
 fn trending(shared: &Shared, as_of: EventTime) -> Trending {
     let mut items: Vec<(ItemKey, f32)> = Vec::new();
+    let decay = Decay::at(as_of);
     let by_interest = |a: &(ItemKey, f32), b: &(ItemKey, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     shared.tables.counters.for_each(|key, bytes| {
         let Some(bytes) = bytes.get(COUNTERS_HEAD..) else { return };
@@ -94,7 +103,7 @@ fn trending(shared: &Shared, as_of: EventTime) -> Trending {
         if !ItemCounters::is_recent(bytes, as_of) {
             return;
         }
-        let Ok(counts) = ItemCounters::read_encoded(bytes, as_of) else { return };
+        let Ok(counts) = ItemCounters::read_decayed(bytes, &decay) else { return };
         let interest = counts.clicks.day + counts.views.day + counts.carts.day + counts.purchases.day;
         if interest > 0.0 {
             items.push((ItemKey(key), interest));

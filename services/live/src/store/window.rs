@@ -5,14 +5,15 @@
 //! applied (not older than the horizon) was first seen within the last horizon of the watermark's way,
 //! so its key is in one of the two. Which generation a key falls into depends on the log alone.
 
-use endcap_features::KeySet;
 use endcap_proto::EventTime;
+
+use super::keys::Keys;
 
 /// Ids of the events seen lately in one partition.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    younger: KeySet<u64>,
-    older: KeySet<u64>,
+    younger: Keys,
+    older: Keys,
     /// Number of the younger generation.
     generation: u64,
     /// The watermark when the younger generation began.
@@ -48,6 +49,13 @@ impl Window {
         Self { tracked: true, ..self }
     }
 
+    /// Has the places of a key on their way that will be noted.
+    #[inline]
+    pub(super) fn expect(&self, key: u64) {
+        self.younger.expect(key);
+        self.older.expect(key);
+    }
+
     /// Notes an event; whether it is new. `watermark` includes it.
     pub(crate) fn insert(&mut self, key: u64, watermark: EventTime, horizon_ms: i64, room: usize) -> bool {
         let began = *self.began.get_or_insert(watermark);
@@ -58,7 +66,7 @@ impl Window {
             self.generation += 1;
             self.began = Some(watermark);
         }
-        if self.older.contains(&key) || !self.younger.insert(key) {
+        if self.older.contains(key) || !self.younger.insert(key) {
             return false;
         }
         if self.tracked {
@@ -73,7 +81,7 @@ impl Window {
     }
 
     /// The keys of the younger and of the older generation.
-    pub(super) fn keys(&self) -> [&KeySet<u64>; 2] {
+    pub(super) fn keys(&self) -> [&Keys; 2] {
         [&self.younger, &self.older]
     }
 

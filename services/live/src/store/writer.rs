@@ -22,6 +22,7 @@ use super::{
     operation::{Facts, Operation, write_event, write_forget, write_unlink},
     partition::advance,
     snapshot::Moment,
+    table::Step,
     upkeep::{self, Upkeep},
 };
 
@@ -32,6 +33,9 @@ pub struct StateWriter {
     core: Core,
     /// Scratch.
     facts: Facts,
+    /// Events that are applied together, the first so many of them, and memory for others.
+    together: Vec<Taken>,
+    taken: usize,
     pub(super) frame: Frame,
     spare: Option<Frame>,
     flusher: Flusher,
@@ -51,7 +55,21 @@ pub struct StateWriter {
     upkeep: Option<JoinHandle<()>>,
     /// The watermark, in steps of [`SWEEP_MS`], when it was last looked for what has ended.
     swept: i64,
+    /// The same in steps of [`FORGET_MS`], of shoppers to be forgotten.
+    forgot: i64,
 }
+
+/// An event that was taken in and not applied yet.
+#[derive(Default)]
+struct Taken {
+    partition: i32,
+    offset: i64,
+    facts: Facts,
+}
+
+/// Events applied together: so many that memory answers for several at once, and so few that what it answered is
+/// still in the cache when its turn comes.
+const TOGETHER: usize = 32;
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,9 +86,24 @@ pub enum Outcome {
     Behind,
 }
 
+/// How many events had which outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcomes {
+    /// [`Outcome::Applied`].
+    pub applied: u64,
+    /// [`Outcome::SessionOnly`].
+    pub session_only: u64,
+    /// [`Outcome::Late`].
+    pub late: u64,
+    /// [`Outcome::Duplicate`].
+    pub duplicates: u64,
+}
+
 /// Ended sessions are looked for, and what trends is counted, when the watermark has moved this far, in
 /// milliseconds.
 const SWEEP_MS: i64 = 60_000;
+/// Shoppers to be forgotten are looked for when it has moved this far; until they are, nobody is shown them.
+const FORGET_MS: i64 = 3_600_000;
 
 /// A writer that leaves makes a snapshot when its journal is longer than this …
 const PARTING_JOURNAL_BYTES: u64 = 4 << 20;
@@ -101,6 +134,8 @@ impl StateWriter {
         let mut writer = Self {
             core,
             facts: Facts::default(),
+            together: Vec::new(),
+            taken: 0,
             frame: Frame::new(),
             spare: None,
             flusher,
@@ -114,6 +149,7 @@ impl StateWriter {
             forgotten_by: if forgot { journal + 1 } else { 0 },
             upkeep: None,
             swept: 0,
+            forgot: 0,
             store,
         };
         writer.has_moved_on();
@@ -137,13 +173,61 @@ impl StateWriter {
         offset: i64,
         event: impl Into<EventView<'a>>,
     ) -> Result<Outcome, StoreError> {
-        self.facts.fill(&event.into());
+        let mut facts = std::mem::take(&mut self.facts);
+        facts.fill(&event.into());
+        let outcome = self.apply_facts(partition, offset, &facts);
+        self.facts = facts;
+        outcome
+    }
+
+    /// As [`Self::apply`], together with others: the event is applied when there are some more, or with
+    /// [`Self::apply_taken`], which is to be called before anything else is asked of the writer. What became of which
+    /// is added to `outcomes`.
+    pub(crate) fn take(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        event: &EventView<'_>,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), StoreError> {
+        if self.taken == self.together.len() {
+            self.together.push(Taken::default());
+        }
+        let taken = &mut self.together[self.taken];
+        (taken.partition, taken.offset) = (partition, offset);
+        taken.facts.fill(event);
+        self.taken += 1;
+        if self.taken == TOGETHER { self.apply_taken(outcomes) } else { Ok(()) }
+    }
+
+    /// Applies what [`Self::take`] has taken in, in its order.
+    pub(crate) fn apply_taken(&mut self, outcomes: &mut Outcomes) -> Result<(), StoreError> {
+        let together = std::mem::take(&mut self.together);
+        let taken = &together[..std::mem::take(&mut self.taken)];
+        for step in Step::ALL {
+            for Taken { partition, facts, .. } in taken {
+                self.core.expect(&self.store.0.tables, *partition, facts, step);
+            }
+        }
+        let mut apply = || {
+            for Taken { partition, offset, facts } in taken {
+                outcomes.note(self.apply_facts(*partition, *offset, facts)?);
+            }
+            Ok(())
+        };
+        let applied = apply();
+        self.together = together;
+        applied
+    }
+
+    fn apply_facts(&mut self, partition: i32, offset: i64, facts: &Facts) -> Result<Outcome, StoreError> {
+        debug_assert!(self.taken == 0);
         let shared = &self.store.0;
         // Ahead of what the tables hold: a snapshot that sees this event waits for it.
         shared.sequence.store(self.core.sequence + 1, Ordering::Release);
         let outcome = self
             .core
-            .take(&shared.tables, partition, offset, &self.facts)
+            .take(&shared.tables, partition, offset, facts)
             .map_err(|unreadable| shared.corrupt(unreadable))?;
         // What was passed over is no operation.
         shared.sequence.store(self.core.sequence, Ordering::Release);
@@ -154,7 +238,7 @@ impl StateWriter {
                 let at = self.core.partitions.entry(partition).or_default();
                 let skipped = offset.abs_diff(std::mem::replace(&mut at.journaled, offset + 1));
                 let (bytes, clock) = self.frame.operations();
-                write_event(bytes, partition, skipped, clock, &self.facts);
+                write_event(bytes, partition, skipped, clock, facts);
             }
         }
         self.unflushed += 1;
@@ -363,7 +447,14 @@ impl StateWriter {
         });
         let watermarks =
             self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
-        (moved || crowded || snapshot.is_some()).then_some(Upkeep { watermarks, snapshot })
+        let hour = self.watermark().as_millis() / FORGET_MS;
+        let forget = crowded || hour != std::mem::replace(&mut self.forgot, hour);
+        (moved || forget || snapshot.is_some()).then_some(Upkeep {
+            watermarks,
+            forget,
+            trending: moved,
+            snapshot,
+        })
     }
 
     fn keep_up(&mut self, upkeep: Upkeep) {
@@ -390,6 +481,21 @@ impl StateWriter {
             let last = session.get(SESSION_HEAD..).and_then(endcap_features::UserState::last_seen_of);
             watermark.millis_since(last.unwrap_or_default()) <= SESSION_GAP_MS + late
         });
+    }
+}
+
+// === impl Outcomes ===
+
+impl Outcomes {
+    /// Counts one more.
+    pub fn note(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Applied => self.applied += 1,
+            Outcome::SessionOnly => self.session_only += 1,
+            Outcome::Late => self.late += 1,
+            Outcome::Duplicate => self.duplicates += 1,
+            Outcome::Behind => {}
+        }
     }
 }
 
