@@ -11,6 +11,8 @@ use super::{
 const PANEL: usize = 32;
 /// The most numbers of scores held at a time: half of a second-level cache.
 const TILE_NUMBERS: usize = 128 * 1024;
+/// Numbers of the candidates read at a time where all rows need them.
+const BLOCK_NUMBERS: usize = 16 * 1024;
 /// Exponentials of less than this below their bound may vanish, so the bound must be found row by row.
 const NARROW: f32 = 80.0;
 
@@ -76,8 +78,7 @@ impl Candidates {
             }
             transpose(vectors, d, count, d, panel, PANEL);
         }
-        let squares = vectors[..n * d].chunks_exact(d).map(|vector| simd(|| dot(vector, vector)));
-        self.longest = squares.fold(0.0, f32::max).sqrt();
+        self.longest = longest(&vectors[..n * d], d);
     }
 
     /// The loss of some rows. Scores are `s = x · candidate / temperature + correction`, the correction being left out
@@ -133,7 +134,7 @@ impl Candidates {
         let scale = self.inverse_temperature;
         let scores = sized(&mut scratch.scores, rows * stride);
         let x_view = Matrix::new(x, rows, d);
-        let longest = x.chunks_exact(d).map(|x| simd(|| dot(x, x))).fold(0.0, f32::max).sqrt();
+        let longest = longest(x, d);
         let (low, high) = self.range;
         let reach = scale * longest * self.longest;
         // Where no score can lie far below the bound of all, that bound will do for every row.
@@ -211,9 +212,15 @@ impl Candidates {
                 },
             );
         }
+        // Block by block of the candidates, each of which stays near the core for all rows.
+        let block = (BLOCK_NUMBERS / d).max(1);
+        for (number, vectors) in vectors[..n * d].chunks(block * d).enumerate() {
+            let (first, count) = (number * block, vectors.len() / d);
+            let write = if first == 0 { Write::Replace } else { Write::Add };
+            let scores = Matrix::strided(&scores[first..], rows, count, stride);
+            matmul(MatrixMut::new(dx, rows, d), write, 1.0, scores, Matrix::new(vectors, count, d));
+        }
         let scores = Matrix::strided(scores, rows, n, stride);
-        let vectors = Matrix::new(&vectors[..n * d], n, d);
-        matmul(MatrixMut::new(dx, rows, d), Write::Replace, 1.0, scores, vectors);
         let weighted = Matrix::new(weighted, rows, d);
         matmul(MatrixMut::new(dcandidates, n, d), Write::Add, 1.0, scores.t(), weighted);
         for (dx, &factor) in dx.chunks_exact_mut(d).zip(&*factors) {
@@ -221,4 +228,18 @@ impl Candidates {
         }
         loss
     }
+}
+
+/// Length of the longest row.
+fn longest(x: &[f32], d: usize) -> f32 {
+    simd(
+        #[inline(always)]
+        || {
+            let mut square = 0f32;
+            for x in x.chunks_exact(d) {
+                square = square.max(dot(x, x));
+            }
+            square.sqrt()
+        },
+    )
 }
