@@ -14,7 +14,7 @@ use endcap_features::UserState;
 use endcap_live::consumer::{self, ConsumerConfig, Options};
 use endcap_live::{
     DeadLetters, EventProducer, EventSink, KafkaConfig, KafkaSink, KafkaSource, Place, StateBackend,
-    StateStore, StoreConfig, ValkeyConfig, ValkeyStore,
+    StateStore, StateWriter, StoreConfig, ValkeyConfig, ValkeyStore,
 };
 use endcap_proto::{Event, EventTime, VisitorId, v1};
 use endcap_recommend::StateReader;
@@ -45,6 +45,8 @@ const READS: usize = 2_000;
 /// Some rows of the live path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Rows {
+    /// What a shopper takes up in memory.
+    Memory,
     /// What an event costs before it meets a log or a disk.
     Pure,
     /// Events applied a CPU second.
@@ -65,6 +67,10 @@ pub fn run(extent: Extent, which: Which<'_>, rows: &[Rows]) -> anyhow::Result<Re
     let mut report = Report::new();
     let runtime = tokio::runtime::Runtime::new()?;
     let wanted = |row| rows.contains(&row);
+    if wanted(Rows::Memory) {
+        // First of all, so that it asks the system for its memory rather than what others have left.
+        memory(&mut report, if extent == Extent::Full { USERS } else { 100_000 })?;
+    }
     if wanted(Rows::Pure) {
         pure(&mut report);
     }
@@ -87,6 +93,67 @@ pub fn run(extent: Extent, which: Which<'_>, rows: &[Rows]) -> anyhow::Result<Re
         restart(&mut report, &runtime, if extent == Extent::Full { USERS } else { 100_000 })?;
     }
     Ok(report)
+}
+
+/// Bytes a shopper may take up.
+const BYTES_A_SHOPPER: f64 = 1024.0;
+/// Events of a shopper whose history is long.
+const LONG: usize = 50;
+
+/// What a shopper takes up in memory: five events each on average, most of them of few shoppers; then fifty each.
+fn memory(report: &mut Report, users: usize) -> anyhow::Result<()> {
+    let limit = |work: String, bytes: f64| {
+        Row::beside(work, bytes, BYTES_A_SHOPPER, "the limit", "bytes", Better::Less).bar(1.0)
+    };
+    // Each shopper once, so that all are there.
+    let once = (0..users as u64).map(|number| Some(Events::visitor(number + 1)));
+    let drawn = once.chain(std::iter::repeat_n(None, 4 * users));
+    let (writer, resident, _dir) = filled(users, drawn)?;
+    let each = |bytes: f64| bytes / users as f64;
+    let name = format!("memory a shopper, {}k shoppers, 5 events each", users / 1000);
+    report.push(limit(name.clone(), each(writer.bytes() as f64)));
+    if let Some(resident) = resident {
+        report.push(limit(format!("{name}, as the process grew"), each(resident)));
+    }
+    let shopper = each(writer.store().shopper_bytes() as f64);
+    report.push(Row::alone("… of it the shopper's own entry", shopper, "bytes"));
+    drop(writer);
+
+    let long = (0..LONG * 100_000).map(|i| Some(Events::visitor((i % 100_000) as u64 + 1)));
+    let (writer, _, _dir) = filled(100_000, long)?;
+    let shopper = writer.store().shopper_bytes() as f64 / 1e5;
+    report.push(limit(format!("a shopper's own entry, 100k shoppers, {LONG} events each"), shopper));
+    Ok(())
+}
+
+/// A state of events that are drawn, of the visitors that are named; and by how many bytes the process grew.
+fn filled(
+    users: usize,
+    visitors: impl Iterator<Item = Option<String>>,
+) -> anyhow::Result<(StateWriter, Option<f64>, tempfile::TempDir)> {
+    let dir = tempfile::tempdir()?;
+    let before = resident();
+    let (_, mut writer) = StateStore::open(dir.path(), "events", &StoreConfig::default())?;
+    let events = Events::new(SEED, users, ITEMS);
+    for (offset, (mut event, visitor)) in events.zip(visitors).enumerate() {
+        if let Some(visitor) = visitor {
+            event.visitor_id = VisitorId::new(visitor)?;
+        }
+        writer.apply(0, offset as i64, &event)?;
+        if offset % 100_000 == 99_999 {
+            writer.flush()?;
+        }
+    }
+    writer.flush()?;
+    let grown = before.zip(resident()).map(|(before, after)| after - before);
+    Ok((writer, grown, dir))
+}
+
+/// Bytes of memory that the process occupies, where the system tells.
+fn resident() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kilobytes| kilobytes * 1024.0)
 }
 
 /// What an event costs before it meets a log or a disk, on one core.

@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long, conflicts_with = "brokers")]
     mock: bool,
     /// Which rows of `live`.
-    #[arg(long, value_delimiter = ',', default_value = "pure,applied,visible,shared,restart")]
+    #[arg(long, value_delimiter = ',', default_value = "memory,pure,applied,visible,shared,restart")]
     rows: Vec<live::Rows>,
     #[command(flatten)]
     retrieval: retrieval::Options,

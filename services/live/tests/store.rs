@@ -304,6 +304,26 @@ fn what_shoppers_turn_to_most_is_told() {
 }
 
 #[test]
+fn a_burst_is_counted_to_its_end_though_nothing_comes_after_it() {
+    let mut shop = Shop::open();
+    for minute in 0..10 {
+        shop.tell(view(&format!("e{minute}"), "v", &format!("item-{minute}"), minute));
+        shop.writer.flush().unwrap();
+    }
+    for _ in 0..500 {
+        // As the consumer does: it flushes where something is left to be done.
+        if shop.writer.unflushed() > 0 {
+            shop.writer.flush().unwrap();
+        }
+        if shop.store.trending().items.len() == 10 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it was not counted to its end: {:?}", shop.store.trending());
+}
+
+#[test]
 fn a_visitor_and_a_user_are_forgotten_for_good() {
     let mut shop = Shop::open();
     shop.tell(by(view("e1", "phone", "shoe", 0), "anna"));

@@ -286,17 +286,27 @@ impl EventSource for KafkaSource {
         each: &mut dyn FnMut(Record<'_>),
     ) -> Result<usize, SourceError> {
         let (mut taken, mut bytes) = (0, 0);
+        // The partition that is known to have gone on: records come in runs of one.
+        let mut going = None;
         while taken < limit && bytes < POLL_BYTES {
             let wait = if taken == 0 { wait } else { Duration::ZERO };
-            let (ended, went_on) = match self.consumer.poll(wait) {
+            let ended = match self.consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
                     taken += 1;
                     bytes += message.payload_len() + message.key_len();
                     each(record(&message));
-                    (None, Some(message.partition()))
+                    let partition = Some(message.partition());
+                    if partition != going {
+                        going = partition;
+                        drop(message);
+                        if let Some(assigned) = partition.and_then(|partition| self.assigned(partition)) {
+                            assigned.at_end = false;
+                        }
+                    }
+                    continue;
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => (Some(partition), None),
+                Some(Err(KafkaError::PartitionEOF(partition))) => partition,
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(self.failed(&error)),
                 Some(Err(error)) => {
                     self.connection.note(&error, "while reading");
@@ -312,16 +322,12 @@ impl EventSource for KafkaSource {
                     break;
                 }
             };
-            if let Some(assigned) = went_on.and_then(|partition| self.assigned(partition)) {
-                assigned.at_end = false;
+            going = going.filter(|&partition| partition != ended);
+            if let Some(assigned) = self.assigned(ended) {
+                assigned.at_end = true;
             }
-            if let Some(partition) = ended {
-                if let Some(assigned) = self.assigned(partition) {
-                    assigned.at_end = true;
-                }
-                if taken == 0 {
-                    break;
-                }
+            if taken == 0 {
+                break;
             }
         }
         if taken > 0 {

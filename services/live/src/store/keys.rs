@@ -43,6 +43,11 @@ impl Keys {
         prefetch(self.buckets.as_ptr().wrapping_add(home_of(key, self.buckets.len())));
     }
 
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.buckets.capacity() * size_of::<u64>()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.keys + usize::from(self.zero)
@@ -75,7 +80,7 @@ impl Keys {
 
     #[cold]
     fn grow(&mut self, least: usize) {
-        let more = (self.buckets.len() + self.buckets.len() / 2).max(FEWEST).max(least);
+        let more = (self.buckets.len() * 2).max(FEWEST).max(least);
         for key in std::mem::replace(&mut self.buckets, vec![0; more]).into_iter().filter(|&key| key != 0) {
             let at = self.find(key);
             self.buckets[at] = key;

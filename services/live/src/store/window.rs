@@ -92,6 +92,11 @@ impl Window {
         [older, younger].into_iter().filter(|(_, keys)| !keys.is_empty()).collect()
     }
 
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        self.younger.memory() + self.older.memory()
+    }
+
     /// Keys remembered.
     pub(crate) fn len(&self) -> usize {
         self.younger.len() + self.older.len()

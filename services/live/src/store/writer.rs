@@ -8,6 +8,7 @@
 use std::{
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use endcap_features::SESSION_GAP_MS;
@@ -22,7 +23,7 @@ use super::{
     operation::{Facts, Operation, write_event, write_forget, write_unlink},
     partition::advance,
     snapshot::Moment,
-    table::Step,
+    table::{Step, Table},
     upkeep::{self, Upkeep},
 };
 
@@ -55,6 +56,9 @@ pub struct StateWriter {
     upkeep: Option<JoinHandle<()>>,
     /// The watermark, in steps of [`SWEEP_MS`], when it was last looked for what has ended.
     swept: i64,
+    /// It has moved since it was last counted what trends, and when that was.
+    trends_due: bool,
+    counted: Option<Instant>,
     /// The same in steps of [`FORGET_MS`], of shoppers to be forgotten.
     forgot: i64,
 }
@@ -99,9 +103,11 @@ pub struct Outcomes {
     pub duplicates: u64,
 }
 
-/// Ended sessions are looked for, and what trends is counted, when the watermark has moved this far, in
+/// Ended sessions are looked for, and what trends is to be counted, when the watermark has moved this far, in
 /// milliseconds.
 const SWEEP_MS: i64 = 60_000;
+/// What trends is counted at most this often: a stream that is caught up with moves by many minutes in a second.
+const COUNT_AGAIN: Duration = Duration::from_secs(1);
 /// Shoppers to be forgotten are looked for when it has moved this far; until they are, nobody is shown them.
 const FORGET_MS: i64 = 3_600_000;
 
@@ -149,10 +155,14 @@ impl StateWriter {
             forgotten_by: if forgot { journal + 1 } else { 0 },
             upkeep: None,
             swept: 0,
+            trends_due: false,
+            counted: None,
             forgot: 0,
             store,
         };
-        writer.has_moved_on();
+        writer.look_whether_it_moved_on();
+        // Nothing was told since a start; it is counted when something is.
+        writer.trends_due = false;
         writer.publish();
         Ok(writer)
     }
@@ -292,9 +302,18 @@ impl StateWriter {
         shared.applied.store(Arc::new(Applied { offsets, watermark: self.watermark(), watermarks }));
     }
 
-    /// Events taken in since the last flush began; at least one while a flush is to make a snapshot.
+    /// Events taken in since the last flush began; at least one while a flush is to make a snapshot, or to have
+    /// it counted what trends.
     pub fn unflushed(&self) -> u64 {
-        self.unflushed.max((self.wants_snapshot || !self.is_forgotten_for_good()).into())
+        let wanted = self.wants_snapshot || !self.is_forgotten_for_good() || self.is_to_count();
+        self.unflushed.max(wanted.into())
+    }
+
+    /// Bytes of memory of all that it keeps, to within what the allocator holds ready: entries, and ids
+    /// remembered to drop repeats.
+    pub fn bytes(&self) -> usize {
+        let tables: usize = self.store.0.tables.all().into_iter().map(Table::memory).sum();
+        tables + self.core.partitions.values().map(|at| at.window.memory()).sum::<usize>()
     }
 
     /// Ids remembered to drop repeats.
@@ -327,7 +346,7 @@ impl StateWriter {
             return Ok(false);
         }
         self.publish();
-        let moved = self.has_moved_on();
+        self.look_whether_it_moved_on();
         let mut frame = std::mem::replace(&mut self.frame, self.spare.take().unwrap_or_else(Frame::new));
         let sequence = self.core.sequence;
         let changed = self.core.partitions.iter_mut().filter_map(|(&partition, at)| {
@@ -338,7 +357,7 @@ impl StateWriter {
         self.frames += 1;
         self.unflushed = 0;
         self.journal_bytes += frame.len() as u64;
-        let upkeep = self.due_upkeep(moved);
+        let upkeep = self.due_upkeep();
         let next_file =
             upkeep.as_ref().and_then(|upkeep| upkeep.snapshot.as_ref()).map(|(number, _)| *number);
         self.flusher.write(Flush::new(frame, self.core.sequence, Box::new(before), next_file));
@@ -417,18 +436,23 @@ impl StateWriter {
         self.core.partitions.values().map(|at| at.watermark).max().unwrap_or_default()
     }
 
-    /// Whether the watermark has, since the last look; then sessions that have ended are forgotten.
-    fn has_moved_on(&mut self) -> bool {
+    /// Where the watermark has since the last look, sessions that have ended are forgotten, and it is to be counted
+    /// what trends.
+    fn look_whether_it_moved_on(&mut self) {
         let minute = self.watermark().as_millis() / SWEEP_MS;
-        let moved = minute != std::mem::replace(&mut self.swept, minute);
-        if moved {
+        if minute != std::mem::replace(&mut self.swept, minute) {
             self.forget_ended_sessions();
+            self.trends_due = true;
         }
-        moved
+    }
+
+    /// Whether it is counted with the next flush what trends.
+    fn is_to_count(&self) -> bool {
+        self.trends_due && self.counted.is_none_or(|counted| counted.elapsed() >= COUNT_AGAIN)
     }
 
     /// What is to be done beside the stream, where nothing is being done.
-    fn due_upkeep(&mut self, moved: bool) -> Option<Upkeep> {
+    fn due_upkeep(&mut self) -> Option<Upkeep> {
         if self.upkeep.as_ref().is_some_and(|upkeep| !upkeep.is_finished()) {
             return None;
         }
@@ -449,10 +473,14 @@ impl StateWriter {
             self.core.partitions.iter().map(|(&partition, at)| (partition, at.watermark)).collect();
         let hour = self.watermark().as_millis() / FORGET_MS;
         let forget = crowded || hour != std::mem::replace(&mut self.forgot, hour);
-        (moved || forget || snapshot.is_some()).then_some(Upkeep {
+        let trending = self.is_to_count();
+        if trending {
+            (self.trends_due, self.counted) = (false, Some(Instant::now()));
+        }
+        (trending || forget || snapshot.is_some()).then_some(Upkeep {
             watermarks,
             forget,
-            trending: moved,
+            trending,
             snapshot,
         })
     }
