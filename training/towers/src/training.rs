@@ -170,6 +170,7 @@ impl Step {
                 user_tower.chunk(&shared, chunk, lane, &mut buffers, own_users, own_rows);
                 (users, rows) = (later_users, later_rows);
             }
+            lane.end();
             pool().push(buffers);
         });
 

@@ -123,10 +123,13 @@ impl<'a> Batcher<'a> {
         let corrections = self.candidates(&mut cases, key);
         let interactions = self.data.sequences().interactions();
         let mut entries = Vec::with_capacity(row as usize);
+        // The mean knows no order, and so no time between.
+        let is_timed = self.shape.encoder != Encoder::MeanPool;
         for window in windows {
             for i in window.start..window.end {
                 let interaction = &interactions[i as usize];
-                let next = interactions.get(i as usize + 1).filter(|_| i + 1 < window.targets_end);
+                let next =
+                    interactions.get(i as usize + 1).filter(|_| is_timed && i + 1 < window.targets_end);
                 let gap = next.map_or(0, |next| gap_bucket(next.time.millis_since(interaction.time)));
                 let item = self.items.place(self.data.items()[i as usize]);
                 entries.push(Entry { item, event_type: interaction.event_type as u8, gap });

@@ -1,5 +1,7 @@
 //! Softmax over candidates shared by all rows of a batch, without ever holding rows × candidates.
 
+use rayon::prelude::*;
+
 use super::{
     math::{dot, exp, max, sum},
     matmul::{Matrix, MatrixMut, Write, matmul},
@@ -71,13 +73,14 @@ impl Candidates {
         self.corrections.extend_from_slice(corrections);
         self.corrections.resize(n.next_multiple_of(PANEL), 0.0);
         let panels = sized(&mut self.panels, n.next_multiple_of(PANEL) * d);
-        for (panel, vectors) in panels.chunks_exact_mut(PANEL * d).zip(vectors[..n * d].chunks(PANEL * d)) {
+        let panels = panels.par_chunks_exact_mut(PANEL * d).zip(vectors[..n * d].par_chunks(PANEL * d));
+        panels.with_min_len(16).for_each(|(panel, vectors)| {
             let count = vectors.len() / d;
             if count < PANEL {
                 panel.fill(0.0);
             }
             transpose(vectors, d, count, d, panel, PANEL);
-        }
+        });
         self.longest = longest(&vectors[..n * d], d);
     }
 
@@ -85,7 +88,8 @@ impl Candidates {
     /// for a row's own target: it is there for certain, not by chance (the logQ correction of Yi et al. 2019,
     /// doi:10.1145/3298689.3346996, without the bias that correcting the positive brings).
     ///
-    /// The gradient of `x` is written to `dx`, that of the candidates (n × d) is added. `vectors`: as [set](Self::set).
+    /// The gradient of `x` is written to `dx`, that of the candidates (n × d) is added to `dcandidates`, or written there
+    /// where they are `fresh`, which then they are no more. `vectors`: as [set](Self::set).
     pub(crate) fn loss(
         &self,
         vectors: &[f32],
@@ -93,6 +97,7 @@ impl Candidates {
         scratch: &mut Scratch,
         dx: &mut [f32],
         dcandidates: &mut [f32],
+        fresh: &mut bool,
     ) -> Loss {
         let d = self.d;
         let stride = self.stride();
@@ -104,7 +109,8 @@ impl Candidates {
         let parts = cases.targets.chunks(tile).zip(cases.shares.chunks(tile));
         for ((x, dx), (targets, shares)) in cases.x.chunks(tile * d).zip(dx.chunks_mut(tile * d)).zip(parts) {
             let cases = Cases { x, targets, shares };
-            loss.value += self.tile(vectors, &cases, scratch, dx, dcandidates);
+            let write = if std::mem::take(fresh) { Write::Replace } else { Write::Add };
+            loss.value += self.tile(vectors, &cases, scratch, dx, dcandidates, write);
             simd(
                 #[inline(always)]
                 || {
@@ -128,6 +134,7 @@ impl Candidates {
         scratch: &mut Scratch,
         dx: &mut [f32],
         dcandidates: &mut [f32],
+        write: Write,
     ) -> f64 {
         let Cases { x, targets, shares } = *cases;
         let (n, d, stride, rows) = (self.n, self.d, self.stride(), targets.len());
@@ -216,13 +223,13 @@ impl Candidates {
         let block = (BLOCK_NUMBERS / d).max(1);
         for (number, vectors) in vectors[..n * d].chunks(block * d).enumerate() {
             let (first, count) = (number * block, vectors.len() / d);
-            let write = if first == 0 { Write::Replace } else { Write::Add };
+            let part = if first == 0 { Write::Replace } else { Write::Add };
             let scores = Matrix::strided(&scores[first..], rows, count, stride);
-            matmul(MatrixMut::new(dx, rows, d), write, 1.0, scores, Matrix::new(vectors, count, d));
+            matmul(MatrixMut::new(dx, rows, d), part, 1.0, scores, Matrix::new(vectors, count, d));
         }
         let scores = Matrix::strided(scores, rows, n, stride);
         let weighted = Matrix::new(weighted, rows, d);
-        matmul(MatrixMut::new(dcandidates, n, d), Write::Add, 1.0, scores.t(), weighted);
+        matmul(MatrixMut::new(dcandidates, n, d), write, 1.0, scores.t(), weighted);
         for (dx, &factor) in dx.chunks_exact_mut(d).zip(&*factors) {
             dx.iter_mut().for_each(|dx| *dx *= factor);
         }

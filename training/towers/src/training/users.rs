@@ -42,8 +42,9 @@ enum Mixer<'a> {
 pub(super) struct Lane {
     /// Of the user tower's parameters, group by group.
     pub(super) dense: Vec<Vec<f32>>,
-    /// Of the candidates' vectors.
+    /// Of the candidates' vectors; of an earlier step's while they are `fresh`.
     pub(super) candidates: Vec<f32>,
+    fresh: bool,
     pub(super) loss: Loss,
 }
 
@@ -142,8 +143,9 @@ impl<'a> UserTower<'a> {
             targets: &shared.batch.targets[chunk.cases.clone()],
             shares: &shared.batch.shares[chunk.cases.clone()],
         };
+        let Lane { candidates, fresh, .. } = lane;
         let loss =
-            shared.candidates.loss(shared.items, &cases, &mut buffers.softmax, dunit, &mut lane.candidates);
+            shared.candidates.loss(shared.items, &cases, &mut buffers.softmax, dunit, candidates, fresh);
         lane.loss.value += loss.value;
         lane.loss.scale += loss.scale;
         self.backward(shared, chunk, lane, buffers, dinput);
@@ -429,16 +431,23 @@ impl<'a> UserTower<'a> {
 }
 
 impl Lane {
-    /// Begins a step: gradients are zero.
+    /// Begins a step: gradients are zero, or taken for it.
     pub(super) fn begin(&mut self, dense: &[Vec<f32>], candidates: usize) {
         self.dense.resize(dense.len(), Vec::new());
         for (own, group) in self.dense.iter_mut().zip(dense) {
             own.clear();
             own.resize(group.len(), 0.0);
         }
-        self.candidates.clear();
         self.candidates.resize(candidates, 0.0);
+        self.fresh = true;
         self.loss = Loss::default();
+    }
+
+    /// Ends a step: gradients are this step's.
+    pub(super) fn end(&mut self) {
+        if std::mem::take(&mut self.fresh) {
+            self.candidates.fill(0.0);
+        }
     }
 }
 
