@@ -27,6 +27,7 @@ pub use kernels::{
     bags::Bags,
     dropout::{Dropout, mix},
     pool::Pool,
+    simd,
 };
 pub use parameters::{Group, Init, Spec};
 pub use ranker::{Head, Ranker, RankerNetwork, RankerWeights, standardise};

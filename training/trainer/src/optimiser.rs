@@ -1,5 +1,6 @@
 //! Optimisers: AdamW for what is dense, row-wise Adam or Adagrad for tables of which a step touches few rows.
 
+use endcap_towers::simd;
 use rayon::prelude::*;
 
 use crate::TableOptimiser;
@@ -147,11 +148,6 @@ impl RowOptimiser {
             }
         }
     }
-}
-
-/// Runs a loop compiled for the best instruction set of this machine; what it calls must be `#[inline(always)]`.
-fn simd<R>(run: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(run)
 }
 
 /// Square of the length of a gradient.

@@ -4,7 +4,7 @@
 #[inline]
 pub(super) fn prefetch<T>(value: *const T) {
     #[cfg(target_arch = "x86_64")]
-    #[allow(unsafe_code)]
+    #[expect(unsafe_code, reason = "the one line of this crate, for which there is no safe one")]
     // SAFETY: a prefetch reads nothing that the program sees, and is allowed for any address.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

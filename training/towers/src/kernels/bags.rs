@@ -1,6 +1,6 @@
 //! Weighted sums of rows: how ids, words and histories are looked up.
 
-use super::simd;
+use super::{math::add_scaled, simd};
 
 /// A sparse matrix, row by row: bag o is a list of (input row, weight). Applied to inputs `x`, bag o
 /// gives `Σ weight · x[row]`. A lookup is a bag of one row; a mean of n words, n rows of weight 1/n.
@@ -114,10 +114,7 @@ impl Bags {
                 for (out, ends) in out.chunks_exact_mut(d).zip(self.offsets[first..].windows(2)) {
                     let entries = ends[0] as usize..ends[1] as usize;
                     for (&row, &weight) in self.rows[entries.clone()].iter().zip(&self.weights[entries]) {
-                        let x = &x[row as usize * d..][..d];
-                        for (out, &x) in out.iter_mut().zip(x) {
-                            *out = x.mul_add(weight, *out);
-                        }
+                        add_scaled(out, &x[row as usize * d..][..d], weight);
                     }
                 }
             },

@@ -46,6 +46,14 @@ pub(crate) fn sum(a: &[f32]) -> f32 {
     sum2(a, a, |sum, a, _| sum + a)
 }
 
+/// `sum += scale · x`.
+#[inline(always)]
+pub(crate) fn add_scaled(sum: &mut [f32], x: &[f32], scale: f32) {
+    for (sum, &x) in sum.iter_mut().zip(x) {
+        *sum = x.mul_add(scale, *sum);
+    }
+}
+
 /// The largest element; −∞ of none. A NaN is passed over.
 #[inline(always)]
 pub(crate) fn max(a: &[f32]) -> f32 {

@@ -21,7 +21,7 @@ pub(crate) mod transpose;
 /// Runs `kernel` compiled for the best instruction set of this machine. What `kernel` calls must be
 /// `#[inline(always)]`, or it stays at the baseline.
 #[inline]
-pub(crate) fn simd<R>(kernel: impl FnOnce() -> R) -> R {
+pub fn simd<R>(kernel: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(kernel)
 }
 

@@ -1,6 +1,6 @@
 //! Means over a history: the order-free way to encode it.
 
-use super::simd;
+use super::{math::add_scaled, simd};
 
 /// Over which rows of its sequence a row's mean is taken.
 ///
@@ -25,7 +25,7 @@ impl Pool {
         let all: Vec<u32> = (0..(x.len() / d) as u32).collect();
         let mut y = vec![0.0; x.len()];
         self.forward(all.len(), &all, &mut vec![0.0; d], &mut y, |row, sign, sum| {
-            add(sum, &x[row * d..][..d], sign);
+            add_scaled(sum, &x[row * d..][..d], sign);
         });
         y
     }
@@ -127,13 +127,6 @@ impl Pool {
                 }
             }
         }
-    }
-}
-
-#[inline(always)]
-fn add(sum: &mut [f32], x: &[f32], sign: f32) {
-    for (sum, &x) in sum.iter_mut().zip(x) {
-        *sum = x.mul_add(sign, *sum);
     }
 }
 

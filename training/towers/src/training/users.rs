@@ -12,6 +12,7 @@ use crate::{
         attention::{self, SelfAttention},
         feed_forward::{self, FeedForward},
         gru::{self, Gru},
+        math::add_scaled,
         norm::{layer_norm, layer_norm_backward, unit_rows, unit_rows_backward},
         simd, sized,
         softmax::{self, Candidates, Cases, Loss},
@@ -473,12 +474,5 @@ fn for_sequences(
 fn add(sum: &mut [f32], x: &[f32]) {
     for (sum, &x) in sum.iter_mut().zip(x) {
         *sum += x;
-    }
-}
-
-#[inline(always)]
-fn add_scaled(sum: &mut [f32], x: &[f32], scale: f32) {
-    for (sum, &x) in sum.iter_mut().zip(x) {
-        *sum = x.mul_add(scale, *sum);
     }
 }
