@@ -110,6 +110,11 @@ impl RowOptimiser {
         }
         let places = (0..STRETCHES).into_par_iter().map(|i| &self.order[ends[i]..ends[i + 1]]);
         let parts = table.par_chunks_mut(stretch * d).zip(self.squares.par_chunks_mut(stretch));
+        // Of each touched row of a stretch, its place there and its gradient.
+        let touched = |number: usize, place: u32| {
+            let row = rows[place as usize] as usize - number * stretch;
+            (row, &gradients[place as usize * d..][..d])
+        };
         match self.kind {
             TableOptimiser::Adam => {
                 let moments = self.means.par_chunks_mut(stretch * d).zip(self.steps.par_chunks_mut(stretch));
@@ -119,8 +124,7 @@ impl RowOptimiser {
                         #[inline(always)]
                         || {
                             for &place in places {
-                                let row = rows[place as usize] as usize - number * stretch;
-                                let gradient = &gradients[place as usize * d..][..d];
+                                let (row, gradient) = touched(number, place);
                                 let (table, means) = (&mut table[row * d..][..d], &mut means[row * d..][..d]);
                                 adam(table, means, &mut squares[row], &mut steps[row], gradient, scale, rate);
                             }
@@ -134,8 +138,7 @@ impl RowOptimiser {
                         #[inline(always)]
                         || {
                             for &place in places {
-                                let row = rows[place as usize] as usize - number * stretch;
-                                let gradient = &gradients[place as usize * d..][..d];
+                                let (row, gradient) = touched(number, place);
                                 squares[row] += scale * scale * mean_square(gradient);
                                 let rate = rate * scale / (squares[row].sqrt() + EPSILON);
                                 for (weight, &g) in table[row * d..][..d].iter_mut().zip(gradient) {

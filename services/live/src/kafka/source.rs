@@ -105,16 +105,17 @@ impl KafkaSource {
                 }
             }
         }
-        // Backpressure: what is not polled stays with the broker once this much is fetched.
-        if !config.properties.0.contains_key("queued.max.messages.kbytes") {
-            client.set("queued.max.messages.kbytes", "16384");
-        }
-        // Fetching goes on soon after there is room again: by itself librdkafka looks a second later.
-        if !config.properties.0.contains_key("fetch.queue.backoff.ms") {
-            client.set("fetch.queue.backoff.ms", "20");
-        }
-        if !config.properties.0.contains_key("topic.metadata.refresh.interval.ms") {
-            client.set("topic.metadata.refresh.interval.ms", REFRESH_MS);
+        let unless_set = [
+            // Backpressure: what is not polled stays with the broker once this much is fetched.
+            ("queued.max.messages.kbytes", "16384"),
+            // Fetching goes on soon after there is room again: by itself librdkafka looks a second later.
+            ("fetch.queue.backoff.ms", "20"),
+            ("topic.metadata.refresh.interval.ms", REFRESH_MS),
+        ];
+        for (name, value) in unless_set {
+            if !config.properties.0.contains_key(name) {
+                client.set(name, value);
+            }
         }
         let consumer = client.create_with_context(listener).map_err(|error| ConfigError::Field {
             field: "properties".to_owned(),

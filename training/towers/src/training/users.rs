@@ -313,14 +313,11 @@ impl<'a> UserTower<'a> {
                 pooled,
                 #[inline(always)]
                 |row, sign, sum| {
-                    let places = match row.checked_sub(1).map(|entry| entries[entry]) {
-                        None => ContextRows::start(config),
-                        Some(Entry { item, event_type, gap }) => {
-                            add_scaled(sum, &items[item as usize * d..][..d], sign * scale);
-                            ContextRows::entry(config, event_type, gap, row as u32)
-                        }
-                    };
-                    for &place in places.as_slice() {
+                    if let Some(entry) = row.checked_sub(1) {
+                        let item = entries[entry].item as usize;
+                        add_scaled(sum, &items[item * d..][..d], sign * scale);
+                    }
+                    for &place in context_rows(config, entries, row).as_slice() {
                         add_scaled(sum, context(place), sign);
                     }
                 },
@@ -355,14 +352,8 @@ impl<'a> UserTower<'a> {
                         asked,
                         #[inline(always)]
                         |row, of, sign| {
-                            let places = match row.checked_sub(1).map(|entry| entries[entry]) {
-                                None => ContextRows::start(config),
-                                Some(Entry { event_type, gap, .. }) => {
-                                    ContextRows::entry(config, event_type, gap, row as u32)
-                                }
-                            };
                             let part = dcases.get(of * d..(of + 1) * d).unwrap_or(&*all);
-                            for &place in places.as_slice() {
+                            for &place in context_rows(config, entries, row).as_slice() {
                                 add_scaled(&mut dcontext[place as usize * d..][..d], part, sign);
                             }
                         },
@@ -449,6 +440,15 @@ impl Lane {
         if std::mem::take(&mut self.fresh) {
             self.candidates.fill(0.0);
         }
+    }
+}
+
+/// What is added to a row of a history, whose first one is its start.
+#[inline(always)]
+fn context_rows(config: &TowersConfig, entries: &[Entry], row: usize) -> ContextRows {
+    match row.checked_sub(1).map(|entry| entries[entry]) {
+        None => ContextRows::start(config),
+        Some(Entry { event_type, gap, .. }) => ContextRows::entry(config, event_type, gap, row as u32),
     }
 }
 
