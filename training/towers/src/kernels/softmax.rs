@@ -1,5 +1,7 @@
 //! Softmax over candidates shared by all rows of a batch, without ever holding rows × candidates.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{
@@ -25,8 +27,10 @@ pub(crate) struct Candidates {
     d: usize,
     /// The vectors in columns, panel by panel: d × [`PANEL`] each.
     panels: Vec<f32>,
-    /// Per candidate, what is added to its score where it is not the target: −ln of its chance to be there.
+    /// Per candidate, what is added to its score where it may be there by chance: −ln of that chance.
     corrections: Vec<f32>,
+    /// Per candidate, its chance to be there.
+    chances: Vec<f32>,
     /// The least and the largest correction; that of a target is 0.
     range: (f32, f32),
     /// Length of the longest vector.
@@ -42,6 +46,9 @@ pub(crate) struct Cases<'a> {
     pub(crate) targets: &'a [u32],
     /// Per row, its share of the loss; they sum to 1 over the batch.
     pub(crate) shares: &'a [f32],
+    /// Per row, which of `asked` are the candidates that its own history asks for, each once.
+    pub(crate) certain: &'a [Range<u32>],
+    pub(crate) asked: &'a [u32],
 }
 
 /// What was found, in nats.
@@ -72,6 +79,8 @@ impl Candidates {
         self.corrections.clear();
         self.corrections.extend_from_slice(corrections);
         self.corrections.resize(n.next_multiple_of(PANEL), 0.0);
+        self.chances.clear();
+        self.chances.extend(corrections.iter().map(|correction| (-correction).exp()));
         let panels = sized(&mut self.panels, n.next_multiple_of(PANEL) * d);
         let panels = panels.par_chunks_exact_mut(PANEL * d).zip(vectors[..n * d].par_chunks(PANEL * d));
         panels.with_min_len(16).for_each(|(panel, vectors)| {
@@ -84,9 +93,10 @@ impl Candidates {
         self.longest = longest(&vectors[..n * d], d);
     }
 
-    /// The loss of some rows. Scores are `s = x · candidate / temperature + correction`, the correction being left out
-    /// for a row's own target: it is there for certain, not by chance (the logQ correction of Yi et al. 2019,
-    /// doi:10.1145/3298689.3346996, without the bias that correcting the positive brings).
+    /// The loss of some rows. Scores are `s = x · candidate / temperature + correction` (the logQ correction of Yi et al.
+    /// 2019, doi:10.1145/3298689.3346996), the correction being left out for whatever a row's own history asks for, its
+    /// target among it: that is there for certain, not by chance. Corrected like the rest, what a shopper turned to before
+    /// and after would weigh as a negative many times what it is.
     ///
     /// The gradient of `x` is written to `dx`, that of the candidates (n × d) is added to `dcandidates`, or written there
     /// where they are `fresh`, which then they are no more. `vectors`: as [set](Self::set).
@@ -106,9 +116,11 @@ impl Candidates {
         // Tiles of about equal size, in whole blocks of registers.
         let rows = cases.targets.len();
         let tile = rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(6).max(1);
-        let parts = cases.targets.chunks(tile).zip(cases.shares.chunks(tile));
-        for ((x, dx), (targets, shares)) in cases.x.chunks(tile * d).zip(dx.chunks_mut(tile * d)).zip(parts) {
-            let cases = Cases { x, targets, shares };
+        for (number, (x, dx)) in cases.x.chunks(tile * d).zip(dx.chunks_mut(tile * d)).enumerate() {
+            let range = number * tile..number * tile + x.len() / d;
+            let (targets, shares) = (&cases.targets[range.clone()], &cases.shares[range.clone()]);
+            let certain = &cases.certain[range];
+            let cases = Cases { x, targets, shares, certain, asked: cases.asked };
             let write = if std::mem::take(fresh) { Write::Replace } else { Write::Add };
             loss.value += self.tile(vectors, &cases, scratch, dx, dcandidates, write);
             simd(
@@ -136,7 +148,7 @@ impl Candidates {
         dcandidates: &mut [f32],
         write: Write,
     ) -> f64 {
-        let Cases { x, targets, shares } = *cases;
+        let Cases { x, targets, shares, certain, asked } = *cases;
         let (n, d, stride, rows) = (self.n, self.d, self.stride(), targets.len());
         let scale = self.inverse_temperature;
         let scores = sized(&mut scratch.scores, rows * stride);
@@ -196,6 +208,13 @@ impl Candidates {
             let factor = &mut factors[row];
             let (x, weighted) = (&x[row * d..][..d], &mut weighted[row * d..][..d]);
             let scores = &mut scores[row * stride..][..n];
+            for &candidate in &asked[certain[row].start as usize..certain[row].end as usize] {
+                let candidate = candidate as usize;
+                match common {
+                    Some(_) => scores[candidate] *= self.chances[candidate],
+                    None => scores[candidate] -= self.corrections[candidate],
+                }
+            }
             simd(
                 #[inline(always)]
                 || {

@@ -18,8 +18,8 @@ pub struct BatchParts {
     pub entries: Vec<Entry>,
     /// What is asked of them, in the order of their rows.
     pub cases: Vec<Case>,
-    /// The first items of the batch are candidates in every case, as many as there are numbers here: what
-    /// is added to a candidate's score where it is not the target, −ln of its chance to be drawn.
+    /// The first items of the batch are candidates in every case, as many as there are numbers here: what is added to a
+    /// candidate's score, −ln of its chance to be there. To what a case's own history asks for nothing is added.
     pub corrections: Vec<f32>,
     /// What a row of the mean-pool encoder sees.
     pub pool: Pool,
@@ -64,6 +64,9 @@ pub struct Batch {
     /// Per case, its target and its share of the loss.
     pub(super) targets: Vec<u32>,
     pub(super) shares: Vec<f32>,
+    /// Per case, which of `asked` are its history's: the candidates that this history asks for, each once.
+    pub(super) certain: Vec<Range<u32>>,
+    pub(super) asked: Vec<u32>,
     /// Runs of sequences that are worked on at a time, each with its entries and cases.
     pub(super) chunks: Vec<Chunk>,
     /// Runs of chunks whose gradients are summed in one place: a function of the batch alone, so that sums come out
@@ -105,6 +108,7 @@ impl Batch {
         let total: f64 = parts.cases.iter().map(|case| f64::from(case.weight)).sum();
         let pooled = config.encoder == Encoder::MeanPool;
         let chunks = chunks(&sequences, &parts.cases, pooled);
+        let (certain, asked) = certain(&sequences, &parts.cases);
         let gradients = chunks.last().map_or(0, |chunk| chunk.gradients.end);
         let places = if pooled {
             pooled_places(&parts, &sequences, &chunks, item_scale(config))
@@ -120,6 +124,8 @@ impl Batch {
             targets: parts.cases.iter().map(|case| case.target).collect(),
             shares: parts.cases.iter().map(|case| (f64::from(case.weight) / total) as f32).collect(),
             lanes: lanes.collect(),
+            certain,
+            asked,
             chunks,
             lengths,
             sequences,
@@ -228,6 +234,25 @@ fn pooled_places(
     places
 }
 
+/// Per case, the range of the candidates that its history asks for, and all these candidates.
+fn certain(sequences: &Sequences, cases: &[Case]) -> (Vec<Range<u32>>, Vec<u32>) {
+    let mut certain = Vec::with_capacity(cases.len());
+    let mut asked = Vec::with_capacity(cases.len());
+    let mut rest = cases;
+    for sequence in 0..sequences.len() {
+        let end = sequences.rows(sequence).end;
+        let (own, later) = rest.split_at(rest.partition_point(|case| (case.row as usize) < end));
+        let mut targets: Vec<u32> = own.iter().map(|case| case.target).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let start = asked.len() as u32;
+        asked.extend(targets);
+        certain.extend(own.iter().map(|_| start..asked.len() as u32));
+        rest = later;
+    }
+    (certain, asked)
+}
+
 fn chunks(sequences: &Sequences, cases: &[Case], pooled: bool) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let (mut start, mut first_case, mut gradients) = (0, 0, 0);
@@ -281,5 +306,15 @@ mod tests {
                 );
             }
         }
+    }
+    #[test]
+    fn a_case_knows_what_its_own_history_asks_for() {
+        let sequences = Sequences::from_lengths([3, 1, 2]);
+        let case = |(row, target)| Case { row, target, weight: 1.0 };
+        let cases = [(0, 8), (1, 5), (1, 8), (4, 5), (5, 6)].map(case);
+        let (certain, asked) = certain(&sequences, &cases);
+        let of = certain.iter().map(|range| &asked[range.start as usize..range.end as usize]);
+        // The history in the middle asks for nothing.
+        assert_eq!(of.collect::<Vec<_>>(), [&[5, 8][..], &[5, 8], &[5, 8], &[5, 6], &[5, 6]]);
     }
 }

@@ -124,16 +124,24 @@ fn user_tower(
     unit(&layer_norm(&x, &norm[0], &norm[1])?)
 }
 
-/// `Σ share · (ln Σ_c exp(s_c) − s_target)`, the correction of a row's own target left out.
+/// `Σ share · (ln Σ_c exp(s_c) − s_target)`, without the corrections of what a row's own history asks for.
 fn loss(batch: &Batch, users: &Tensor, items: &Tensor, inverse_temperature: &Tensor) -> Result<Tensor> {
     let device = users.device();
     let corrections = &batch.parts.corrections;
     let (rows, candidates) = (batch.targets.len(), corrections.len());
     let targets = Tensor::from_slice(&batch.targets, (rows, 1), device)?;
-    let own: Vec<f32> = batch.targets.iter().map(|&target| -corrections[target as usize]).collect();
-    let own = Tensor::from_vec(own, (rows, 1), device)?;
-    let corrections = Tensor::from_slice(corrections, (1, candidates), device)?;
-    let corrections = corrections.repeat((rows, 1))?.scatter_add(&targets, &own, 1)?;
+    // What the histories ask for is there for certain.
+    let certain = (0u32..).zip(&batch.certain).flat_map(|(row, certain)| {
+        let asked = &batch.asked[certain.start as usize..certain.end as usize];
+        asked
+            .iter()
+            .map(move |&candidate| (row * candidates as u32 + candidate, -corrections[candidate as usize]))
+    });
+    let (places, certain): (Vec<u32>, Vec<f32>) = certain.unzip();
+    let (places, certain) = (Tensor::new(places, device)?, Tensor::new(certain, device)?);
+    let corrections = Tensor::from_slice(corrections, (1, candidates), device)?.repeat((rows, 1))?;
+    let corrections =
+        corrections.flatten_all()?.index_add(&places, &certain, 0)?.reshape((rows, candidates))?;
     let scores = users.matmul(&items.narrow(0, 0, candidates)?.t()?)?.broadcast_mul(inverse_temperature)?;
     let scores = (scores + corrections)?;
     let found = log_softmax(&scores, D::Minus1)?.gather(&targets, 1)?;

@@ -143,6 +143,8 @@ impl<'a> UserTower<'a> {
             x: users,
             targets: &shared.batch.targets[chunk.cases.clone()],
             shares: &shared.batch.shares[chunk.cases.clone()],
+            certain: &shared.batch.certain[chunk.cases.clone()],
+            asked: &shared.batch.asked,
         };
         let Lane { candidates, fresh, .. } = lane;
         let loss =
