@@ -41,6 +41,19 @@ impl Events {
         // As a collector's cookie: 32 characters that say nothing.
         format!("{:032x}", u128::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
     }
+
+    /// The id of a visitor's session: another one every ten minutes.
+    fn session(visitor: &str, number: u64) -> String {
+        format!("{}-{}", &visitor[..8], number / 600_000)
+    }
+
+    /// Draws the next event, of the `i`-th most frequent visitor whoever was drawn.
+    pub fn next_of(&mut self, i: u64) -> Option<Event> {
+        let (number, visitor) = (self.next, Self::visitor(i));
+        let event = self.next()?;
+        let session_id = Some(Self::session(&visitor, number));
+        Some(Event { session_id, visitor_id: VisitorId::new(visitor).ok()?, ..event })
+    }
 }
 
 impl Iterator for Events {
@@ -70,7 +83,7 @@ impl Iterator for Events {
                 .ok()?,
             event_type,
             time: EventTime::clamped(START_MS + number as i64),
-            session_id: Some(format!("{}-{}", &visitor[..8], number / 600_000)),
+            session_id: Some(Self::session(&visitor, number)),
             visitor_id: VisitorId::new(visitor).ok()?,
             user_id: None,
             items: vec![item],

@@ -106,7 +106,7 @@ fn memory(report: &mut Report, users: usize) -> anyhow::Result<()> {
         Row::beside(work, bytes, BYTES_A_SHOPPER, "the limit", "bytes", Better::Less).bar(1.0)
     };
     // Each shopper once, so that all are there.
-    let once = (0..users as u64).map(|number| Some(Events::visitor(number + 1)));
+    let once = (0..users as u64).map(|number| Some(number + 1));
     let drawn = once.chain(std::iter::repeat_n(None, 4 * users));
     let (writer, resident, _dir) = filled(users, drawn)?;
     let each = |bytes: f64| bytes / users as f64;
@@ -119,7 +119,7 @@ fn memory(report: &mut Report, users: usize) -> anyhow::Result<()> {
     report.push(Row::alone("… of it the shopper's own entry", shopper, "bytes"));
     drop(writer);
 
-    let long = (0..LONG * 100_000).map(|i| Some(Events::visitor((i % 100_000) as u64 + 1)));
+    let long = (0..LONG * 100_000).map(|i| Some((i % 100_000) as u64 + 1));
     let (writer, _, _dir) = filled(100_000, long)?;
     let shopper = writer.store().shopper_bytes() as f64 / 1e5;
     report.push(limit(format!("a shopper's own entry, 100k shoppers, {LONG} events each"), shopper));
@@ -129,17 +129,18 @@ fn memory(report: &mut Report, users: usize) -> anyhow::Result<()> {
 /// A state of events that are drawn, of the visitors that are named; and by how many bytes the process grew.
 fn filled(
     users: usize,
-    visitors: impl Iterator<Item = Option<String>>,
+    visitors: impl Iterator<Item = Option<u64>>,
 ) -> anyhow::Result<(StateWriter, Option<f64>, tempfile::TempDir)> {
     let dir = tempfile::tempdir()?;
     let before = resident();
     let (_, mut writer) = StateStore::open(dir.path(), "events", &StoreConfig::default())?;
-    let events = Events::new(SEED, users, ITEMS);
-    for (offset, (mut event, visitor)) in events.zip(visitors).enumerate() {
-        if let Some(visitor) = visitor {
-            event.visitor_id = VisitorId::new(visitor)?;
-        }
-        writer.apply(0, offset as i64, &event)?;
+    let mut events = Events::new(SEED, users, ITEMS);
+    for (offset, visitor) in visitors.enumerate() {
+        let event = match visitor {
+            Some(visitor) => events.next_of(visitor),
+            None => events.next(),
+        };
+        writer.apply(0, offset as i64, &event.context("events do not end")?)?;
         if offset % 100_000 == 99_999 {
             writer.flush()?;
         }
@@ -466,12 +467,10 @@ fn restart(report: &mut Report, runtime: &tokio::runtime::Runtime, users: usize)
     let dir = tempfile::tempdir()?;
     let config = StoreConfig::default();
     let (store, mut writer) = StateStore::open(dir.path(), "events", &config)?;
-    let events = Events::new(SEED, users, ITEMS).zip(0u64..).map(|(event, number)| {
-        let visitor_id = VisitorId::new(Events::visitor(number % users as u64))?;
-        anyhow::Ok(Event { visitor_id, ..event })
-    });
-    for (offset, event) in events.take(5 * users).enumerate() {
-        writer.apply(0, offset as i64, &event?)?;
+    let mut events = Events::new(SEED, users, ITEMS);
+    for offset in 0..5 * users {
+        let event = events.next_of((offset % users) as u64).context("events do not end")?;
+        writer.apply(0, offset as i64, &event)?;
         if offset % 100_000 == 99_999 {
             writer.flush()?;
         }

@@ -46,7 +46,7 @@ pub struct Encoded {
 }
 
 impl ImpressionSink for Encoded {
-    fn offer(&self, impression: v1::Impression) -> Result<(), SinkFull> {
+    fn offer(&self, impression: v1::Impression, _: Option<&str>) -> Result<(), SinkFull> {
         self.bytes.fetch_add(impression.encode_to_vec().len() as u64, Ordering::Relaxed);
         Ok(())
     }

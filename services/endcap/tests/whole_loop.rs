@@ -31,6 +31,8 @@ use shop::{copy, fixture, train, view};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+/// Of the request whose impression is looked at.
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// How soon a click must show.
 const PROMPT: Duration = Duration::from_secs(10);
 /// How soon an activated bundle must serve.
@@ -71,12 +73,15 @@ async fn whole_loop(kafka: &KafkaConfig) {
 
     // The slate goes out as it was served.
     let request = RecommendRequest { request_id: "the-one".into(), ..request("anna") };
-    let slate = client.recommend(request).await.unwrap();
-    let impression = {
+    let mut request = tonic::Request::new(request);
+    request.metadata_mut().insert("traceparent", TRACEPARENT.parse().unwrap());
+    let slate = client.ask(request).await.unwrap();
+    let (impression, traceparent) = {
         let kafka = kafka.clone();
         tokio::task::spawn_blocking(move || find_impression(&kafka, "the-one")).await.unwrap()
     };
     as_served(&impression, &slate);
+    assert_eq!(traceparent.as_deref(), Some(TRACEPARENT), "in the trace of its request");
 
     // The catalogue changes.
     let mut wooden = Item { title: Some("A wooden owl".into()), group_id: None, ..shop.item(7).clone() };
@@ -229,7 +234,8 @@ async fn catalogue_is_changed(client: &Client, there: &Item, gone: &str) {
 }
 
 /// Reads the topic of impressions until the slate of this request comes by.
-fn find_impression(kafka: &KafkaConfig, request_id: &str) -> Impression {
+/// The impression of a request, and the trace context that came with it.
+fn find_impression(kafka: &KafkaConfig, request_id: &str) -> (Impression, Option<String>) {
     let mut source = KafkaSource::new(kafka, &kafka.topics.impressions).unwrap();
     let bounds = source.bounds().unwrap();
     let starts = bounds.iter().map(|at| PartitionOffset { partition: at.partition, offset: at.first });
@@ -240,7 +246,9 @@ fn find_impression(kafka: &KafkaConfig, request_id: &str) -> Impression {
         let mut look = |record: endcap_live::Record<'_>| {
             let impression = decode_impression(&record).unwrap();
             if impression.request_id == request_id {
-                found = Some(impression);
+                let traceparent = record.header("traceparent");
+                found =
+                    Some((impression, traceparent.map(|header| String::from_utf8(header.to_vec()).unwrap())));
             }
         };
         source.poll(100, Duration::from_millis(100), &mut |record| look(record)).unwrap();

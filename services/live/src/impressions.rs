@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{EventSink, SendFault};
+use crate::{EventSink, SendFault, trace};
 
 /// Limits of the impressions' way out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,15 +61,21 @@ pub struct Options {
 /// Sends what [`ImpressionProducer`]s offer.
 pub struct Service {
     options: Options,
-    offered: mpsc::Receiver<v1::Impression>,
+    offered: mpsc::Receiver<Offered>,
     counts: Arc<Counts>,
 }
 
 /// Takes impressions without ever blocking; clones share the queue.
 #[derive(Clone)]
 pub struct ImpressionProducer {
-    queue: mpsc::Sender<v1::Impression>,
+    queue: mpsc::Sender<Offered>,
     counts: Arc<Counts>,
+}
+
+/// An impression, and the trace that its request belongs to.
+struct Offered {
+    impression: v1::Impression,
+    traceparent: Option<String>,
 }
 
 /// What became of the impressions.
@@ -148,8 +154,9 @@ impl Service {
 // === impl ImpressionProducer ===
 
 impl ImpressionSink for ImpressionProducer {
-    fn offer(&self, impression: v1::Impression) -> Result<(), SinkFull> {
-        self.queue.try_send(impression).map_err(|_| {
+    fn offer(&self, impression: v1::Impression, traceparent: Option<&str>) -> Result<(), SinkFull> {
+        let traceparent = trace::sound(traceparent).map(str::to_owned);
+        self.queue.try_send(Offered { impression, traceparent }).map_err(|_| {
             self.counts.queue_full.fetch_add(1, Relaxed);
             SinkFull
         })

@@ -5,6 +5,11 @@ use crate::Record;
 /// The header that carries it.
 pub(crate) const TRACEPARENT: &str = "traceparent";
 
+/// What of a request's header goes on to a record: all of it, where it is sound.
+pub(crate) fn sound(header: Option<&str>) -> Option<&str> {
+    header.filter(|header| TraceContext::parse(header.as_bytes()).is_some())
+}
+
 /// Which request of which trace a record comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TraceContext<'a> {
@@ -45,6 +50,7 @@ mod tests {
     fn the_example_of_the_standard_is_read_and_what_it_forbids_is_not() {
         let sound = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let read = TraceContext::parse(sound.as_bytes()).unwrap();
+        assert_eq!(super::sound(Some(sound)), Some(sound));
         assert_eq!((read.trace_id, read.parent_id), ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"));
         assert!(
             TraceContext::parse(sound.replacen("00", "cc", 1).replace("-01", "-01-more").as_bytes())
@@ -60,6 +66,7 @@ mod tests {
             sound[..54].to_owned(),
         ] {
             assert_eq!(TraceContext::parse(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(super::sound(Some(&wrong)), None, "{wrong}");
         }
         assert_eq!(TraceContext::parse(&[0xff, 0xfe]), None);
     }

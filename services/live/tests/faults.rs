@@ -24,7 +24,7 @@ use endcap_live::{
     kafka::create_topics,
 };
 use endcap_proto::Event;
-use place::{Kafka, Server, Toxiproxy, runtime, skipped};
+use place::{Broker, Kafka, Server, Toxiproxy, runtime, skipped};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 use suite::{send, whole_loop::by_partition};
@@ -52,8 +52,8 @@ fn times(short: usize, long: usize) -> usize {
 }
 
 /// The broker that these tests share, one after the other: they measure time.
-fn broker() -> Option<MutexGuard<'static, Option<Kafka>>> {
-    static BROKER: LazyLock<Mutex<Option<Kafka>>> = LazyLock::new(|| Mutex::new(Kafka::start(1, None)));
+fn broker() -> Option<MutexGuard<'static, Option<Broker>>> {
+    static BROKER: LazyLock<Mutex<Option<Broker>>> = LazyLock::new(|| Mutex::new(Broker::start()));
     let broker = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
     broker.is_some().then_some(broker)
 }

@@ -96,7 +96,7 @@ async fn a_broker_that_is_away_is_waited_for_and_named() {
     });
     let ends = CancellationToken::new();
     let sending = tokio::spawn(service.run(ends.clone()));
-    let taken = (0..100).filter(|_| sink.offer(v1::Impression::default()).is_ok()).count() as u64;
+    let taken = (0..100).filter(|_| sink.offer(v1::Impression::default(), None).is_ok()).count() as u64;
     assert!((10..=21).contains(&taken), "{taken} were taken; 10 may wait and 10 be on their way");
     ends.cancel();
     let ended = sending.await.unwrap();

@@ -11,11 +11,12 @@ use crate::{
 
 /// Takes impressions. `endcap-live` produces them to Kafka from a bounded queue.
 pub trait ImpressionSink: Send + Sync {
-    /// Hands over one impression. Never blocks and never waits.
+    /// Hands over one impression, and the W3C `traceparent` of its request where that had one. Never blocks and
+    /// never waits.
     ///
     /// # Errors
     /// [`SinkFull`] when there is no room; the impression is then lost, and counted.
-    fn offer(&self, impression: v1::Impression) -> Result<(), SinkFull>;
+    fn offer(&self, impression: v1::Impression, traceparent: Option<&str>) -> Result<(), SinkFull>;
 }
 
 /// The sink has no room.
@@ -29,7 +30,7 @@ pub(crate) struct LogImpression(pub(crate) Arc<dyn ImpressionSink>);
 impl SideEffect for LogImpression {
     fn run(&self, query: &Query, shopper: &Shopper, slate: &Slate) -> Result<(), StageError> {
         let full = |error: SinkFull| StageError { stage: "impression", reason: error.to_string() };
-        self.0.offer(impression(query, shopper, slate)).map_err(full)
+        self.0.offer(impression(query, shopper, slate), query.traceparent.as_deref()).map_err(full)
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Query {
     pub labels: Vec<(String, String)>,
     /// When the answer is of no use any more. Not part of the message: the edge sets it.
     pub deadline: Option<Instant>,
+    /// The request's W3C `traceparent`, as it came, which goes out with its impression. The edge sets it, too.
+    pub traceparent: Option<String>,
 }
 
 /// What the shopper has before them.
@@ -99,6 +101,7 @@ impl Query {
             request_id: None,
             labels: Vec::new(),
             deadline: None,
+            traceparent: None,
         }
     }
 }
@@ -143,6 +146,7 @@ impl TryFrom<v1::RecommendRequest> for Query {
                 .transpose()?,
             labels: request.labels.into_iter().collect(),
             deadline: None,
+            traceparent: None,
             visitor,
         })
     }

@@ -38,9 +38,9 @@ impl Api {
         &self,
         request: v1::RecommendRequest,
         deadline: Option<Instant>,
+        traceparent: Option<String>,
     ) -> Answer<v1::RecommendResponse> {
-        let mut query = Query::try_from(request)?;
-        query.deadline = deadline;
+        let query = Query { deadline, traceparent, ..Query::try_from(request)? };
         if !query.labels.is_empty() {
             tracing::debug!(labels = ?query.labels, request_id = ?query.request_id, "recommend");
         }

@@ -6,7 +6,11 @@ use endcap_proto::v1::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{ApiError, api::Api, limits::Deadline};
+use crate::{
+    ApiError,
+    api::Api,
+    limits::{self, Deadline},
+};
 
 fn answer<T>(answer: Result<T, ApiError>) -> Result<Response<T>, Status> {
     answer.map(Response::new).map_err(Status::from)
@@ -19,7 +23,8 @@ impl RecommendationService for Api {
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
         let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
-        answer(Api::recommend(self, request.into_inner(), deadline).await)
+        let traceparent = limits::traceparent(request.metadata().as_ref());
+        answer(Api::recommend(self, request.into_inner(), deadline, traceparent).await)
     }
 }
 

@@ -110,9 +110,10 @@ pub(crate) async fn wrong_method(request: Request) -> Response {
 
 async fn recommend(State(api): State<Api>, request: Request) -> Response {
     let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+    let traceparent = limits::traceparent(request.headers());
     let answered = async {
         let request = body(&api, request).await?;
-        api.recommend(request, deadline).await
+        api.recommend(request, deadline, traceparent).await
     };
     match answered.await {
         Ok(response) => ok(&response),

@@ -207,6 +207,11 @@ fn method(path: &str) -> Method {
     }))
 }
 
+/// The W3C trace context of a request, as it came: whoever passes it on looks whether it is sound.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    headers.get("traceparent")?.to_str().ok().map(str::to_owned)
+}
+
 /// `grpc-timeout`: at most eight digits and a unit.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
     let Some(value) = headers.get(&TIMEOUT) else { return Ok(None) };

@@ -263,7 +263,7 @@ impl StateReader for States {
 struct Nowhere;
 
 impl ImpressionSink for Nowhere {
-    fn offer(&self, _: v1::Impression) -> Result<(), SinkFull> {
+    fn offer(&self, _: v1::Impression, _: Option<&str>) -> Result<(), SinkFull> {
         Ok(())
     }
 }

@@ -227,7 +227,11 @@ impl Drop for Service {
 impl Client {
     /// Asks with a deadline that a busy machine keeps.
     pub async fn recommend(&self, request: RecommendRequest) -> Result<RecommendResponse, Status> {
-        let mut request = Request::new(request);
+        self.ask(Request::new(request)).await
+    }
+
+    /// With metadata of its own.
+    pub async fn ask(&self, mut request: Request<RecommendRequest>) -> Result<RecommendResponse, Status> {
         request.set_timeout(PATIENCE);
         self.recommendation.clone().recommend(request).await.map(tonic::Response::into_inner)
     }

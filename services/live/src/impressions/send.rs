@@ -9,18 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use endcap_proto::v1;
 use prost::Message as _;
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counts, Error, Options, Service,
+    Counts, Error, Offered, Options, Service,
     spill::{Spill, SpillError, Spilled},
 };
 use crate::{
     Message, Place, SendError, SendFault,
     decode::{CONTENT_TYPE, PROTOBUF},
+    trace::TRACEPARENT,
 };
 
 /// What may be on its way, in bytes; half of what the client's queue holds.
@@ -38,7 +38,7 @@ type Answer = (u64, Result<Place, SendError>);
 
 pub(super) struct Sending {
     options: Options,
-    offered: mpsc::Receiver<v1::Impression>,
+    offered: mpsc::Receiver<Offered>,
     counts: Arc<Counts>,
     runtime: Handle,
     tell: mpsc::UnboundedSender<Answer>,
@@ -111,7 +111,7 @@ impl Sending {
     }
 
     /// Waits for impressions, answers, or the drain.
-    fn wait(&mut self, batch: &mut Vec<v1::Impression>, drain: &CancellationToken, draining: bool) {
+    fn wait(&mut self, batch: &mut Vec<Offered>, drain: &CancellationToken, draining: bool) {
         // Where nothing can be kept, the queue is what waits.
         let takes = self.has_room() || self.keeps();
         let free = self.options.config.queue.max(1).saturating_sub(self.on_their_way.len());
@@ -170,7 +170,7 @@ impl Sending {
     fn done_with(&mut self, number: u64) {
         self.failed.remove(&number);
         let Some(OnItsWay { message, segment, .. }) = self.on_their_way.remove(&number) else { return };
-        self.bytes = self.bytes.saturating_sub(message.key.len() + message.value.len());
+        self.bytes = self.bytes.saturating_sub(message.len());
         if let (Some(spill), Some(segment)) = (&mut self.spill, segment) {
             spill.acknowledge(segment);
         }
@@ -182,17 +182,21 @@ impl Sending {
     fn send(&mut self, message: Spilled, segment: Option<u64>) {
         let number = self.next;
         self.next += 1;
-        self.bytes += message.key.len() + message.value.len();
+        self.bytes += message.len();
         self.hand_over(number, &message);
         self.on_their_way.insert(number, OnItsWay { message, segment, since: Instant::now() });
     }
 
     fn hand_over(&self, number: u64, message: &Spilled) {
         let topic = self.options.topic.clone();
-        let message = Message::new(topic, message.key.clone(), message.value.clone());
+        let Spilled { key, value, traceparent } = message.clone();
+        let mut message = Message::new(topic, key, value).header(CONTENT_TYPE, PROTOBUF);
+        if let Some(traceparent) = traceparent {
+            message = message.header(TRACEPARENT, traceparent);
+        }
         let tell = self.tell.clone();
         let answer = move |result| drop(tell.send((number, result)));
-        self.options.sink.send(message.header(CONTENT_TYPE, PROTOBUF), Box::new(answer));
+        self.options.sink.send(message, Box::new(answer));
     }
 
     fn send_again(&mut self) {
@@ -219,11 +223,10 @@ impl Sending {
         }
     }
 
-    fn send_new(&mut self, batch: Vec<v1::Impression>) {
+    fn send_new(&mut self, batch: Vec<Offered>) {
         let mut to_keep = Vec::new();
-        for impression in batch {
-            let message =
-                Spilled { key: impression.visitor_id.as_bytes().to_vec(), value: impression.encode_to_vec() };
+        for offered in batch {
+            let message = offered.into_message();
             let waits = self.spill.as_ref().is_some_and(Spill::has_more) || !to_keep.is_empty();
             if self.keeps() && (waits || !self.is_well() || !self.has_room()) {
                 to_keep.push(message);
@@ -298,11 +301,8 @@ impl Sending {
             }
         }
         let mut unsent = Vec::new();
-        while let Ok(impression) = self.offered.try_recv() {
-            unsent.push(Spilled {
-                key: impression.visitor_id.as_bytes().to_vec(),
-                value: impression.encode_to_vec(),
-            });
+        while let Ok(offered) = self.offered.try_recv() {
+            unsent.push(offered.into_message());
         }
         let mut abandoned = (left.len() + unsent.len()) as u64;
         if abandoned > 0 && self.keeps() {
@@ -324,5 +324,15 @@ impl Sending {
             0 => Ok(()),
             abandoned => Err(Error::Abandoned { topic: self.options.topic, abandoned, waited }),
         }
+    }
+}
+
+// === impl Offered ===
+
+impl Offered {
+    fn into_message(self) -> Spilled {
+        let Self { impression, traceparent } = self;
+        let key = impression.visitor_id.as_bytes().to_vec();
+        Spilled { key, value: impression.encode_to_vec(), traceparent }
     }
 }

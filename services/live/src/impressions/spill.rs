@@ -1,7 +1,8 @@
 //! Impressions on disk while the broker is away: segment files that are written at one end and read at the other.
 //!
 //! ```text
-//! DIR/00000000004294967296.spill   magic, version, then records: length, XXH3-64, key length, key, value
+//! DIR/00000000004294967296.spill   magic, version, then records: length, XXH3-64, length and key, length and
+//!                                  traceparent, value
 //! DIR/00000000004294967297.spill   the one being written
 //! DIR/lock                         held by the one process that uses the folder
 //! ```
@@ -27,6 +28,8 @@ use crate::folder_lock::FolderLock;
 pub(super) struct Spilled {
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
+    /// Empty on disk where there is none.
+    pub(super) traceparent: Option<String>,
 }
 
 /// A queue on disk. There is one process to a folder.
@@ -56,6 +59,7 @@ struct Reading {
     number: u64,
     file: BufReader<File>,
     at: u64,
+    version: u8,
 }
 
 /// Why a message is not in the spill.
@@ -77,8 +81,9 @@ pub(super) enum SpillError {
     InUse(PathBuf),
 }
 
-/// What a segment begins with: what it is, and its version.
-const MAGIC: &[u8; 8] = b"ECSPILL\x01";
+/// What a segment begins with: what it is, and its version. The one before, which is read, has no trace contexts.
+const MAGIC: &[u8; 8] = b"ECSPILL\x02";
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=2;
 /// Length and checksum before each record.
 const HEAD: u64 = 12;
 /// A segment past this size is ended.
@@ -87,6 +92,17 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 const RECORD_BYTES: u32 = 64 << 20;
 /// The first number: there is room for as many before it.
 const FIRST: u64 = 1 << 32;
+
+impl Spilled {
+    fn traceparent(&self) -> &str {
+        self.traceparent.as_deref().unwrap_or_default()
+    }
+
+    /// Bytes.
+    pub(super) fn len(&self) -> usize {
+        self.key.len() + self.traceparent().len() + self.value.len()
+    }
+}
 
 impl Spill {
     /// Opens a folder, or makes it; at most `limit` bytes go there.
@@ -157,7 +173,7 @@ impl Spill {
         let mut bytes = Vec::new();
         let mut count = 0;
         for message in messages.iter() {
-            let size = HEAD + 4 + (message.key.len() + message.value.len()) as u64;
+            let size = HEAD + 8 + message.len() as u64;
             if bytes.len() as u64 + size > room || count > 0 && bytes.len() as u64 + size > SEGMENT_BYTES {
                 break;
             }
@@ -233,8 +249,11 @@ impl Spill {
             if self.reading.as_ref().is_none_or(|reading| reading.number != number) {
                 let mut file = BufReader::new(File::open(path_of(&self.dir, number)).map_err(failed)?);
                 let mut magic = [0; MAGIC.len()];
-                let sound = file.read_exact(&mut magic).is_ok() && magic == *MAGIC;
-                if !sound {
+                let [name @ .., version] = &mut magic;
+                let sound = file.read_exact(name).is_ok() && MAGIC.starts_with(name);
+                let sound = sound && file.read_exact(std::slice::from_mut(version)).is_ok();
+                let version = *version;
+                if !sound || !VERSIONS.contains(&version) {
                     tracing::error!(
                         path = %path_of(&self.dir, number).display(),
                         "is no spill of this version, and is passed over"
@@ -243,7 +262,7 @@ impl Spill {
                     self.end_of(place);
                     continue;
                 }
-                self.reading = Some(Reading { number, file, at: MAGIC.len() as u64 });
+                self.reading = Some(Reading { number, file, at: MAGIC.len() as u64, version });
             }
             let Some(reading) = self.reading.as_mut() else { return Ok(None) };
             let end = self.segments[place].bytes;
@@ -327,17 +346,29 @@ fn read_record(reading: &mut Reading, end: u64) -> io::Result<Read> {
     if XxHash3_64::oneshot(&bytes) != u64::from_le_bytes(checksum) {
         return Ok(Read::Damaged);
     }
-    let record = bytes.split_first_chunk().and_then(|(key, rest)| {
-        let (key, value) = rest.split_at_checked(u32::from_le_bytes(*key) as usize)?;
-        Some(Spilled { key: key.to_vec(), value: value.to_vec() })
-    });
-    Ok(record.map_or(Read::Damaged, Read::Record))
+    Ok(decode(&bytes, reading.version).map_or(Read::Damaged, Read::Record))
+}
+
+fn decode(bytes: &[u8], version: u8) -> Option<Spilled> {
+    let (key, rest) = part(bytes)?;
+    let (traceparent, value) = if version == 1 { (&[][..], rest) } else { part(rest)? };
+    let traceparent = std::str::from_utf8(traceparent).ok()?;
+    let traceparent = (!traceparent.is_empty()).then(|| traceparent.to_owned());
+    Some(Spilled { key: key.to_vec(), value: value.to_vec(), traceparent })
+}
+
+/// What its length stands before, and the rest.
+fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 fn encode(message: &Spilled, bytes: &mut Vec<u8>) {
-    let mut record = Vec::with_capacity(4 + message.key.len() + message.value.len());
-    record.extend((message.key.len() as u32).to_le_bytes());
-    record.extend_from_slice(&message.key);
+    let mut record = Vec::with_capacity(8 + message.len());
+    for part in [&*message.key, message.traceparent().as_bytes()] {
+        record.extend((part.len() as u32).to_le_bytes());
+        record.extend_from_slice(part);
+    }
     record.extend_from_slice(&message.value);
     bytes.extend((record.len() as u32).to_le_bytes());
     bytes.extend(XxHash3_64::oneshot(&record).to_le_bytes());
@@ -354,7 +385,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn message(i: usize, size: usize) -> Spilled {
-        Spilled { key: format!("visitor-{i}").into_bytes(), value: vec![i as u8; size] }
+        let traceparent = (i % 2 == 1).then(|| format!("00-{i:032x}-{i:016x}-01"));
+        Spilled { key: format!("visitor-{i}").into_bytes(), value: vec![i as u8; size], traceparent }
     }
 
     fn take_all(spill: &mut Spill) -> Vec<Spilled> {
@@ -390,6 +422,19 @@ mod tests {
             !spill.has_more() && spill.bytes() == 0 && !Spill::is_there(dir.path()),
             "nothing stays behind"
         );
+    }
+
+    #[test]
+    fn a_segment_of_the_version_before_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = [&[1, 0, 0, 0], &b"vvalue"[..]].concat();
+        let length = (record.len() as u32).to_le_bytes();
+        let checksum = XxHash3_64::oneshot(&record).to_le_bytes();
+        let segment = [&b"ECSPILL\x01"[..], &length, &checksum, &record].concat();
+        std::fs::write(path_of(dir.path(), FIRST), segment).unwrap();
+        let mut spill = Spill::open(dir.path(), u64::MAX).unwrap();
+        let expected = Spilled { key: b"v".to_vec(), value: b"value".to_vec(), traceparent: None };
+        assert_eq!(take_all(&mut spill), [expected]);
     }
 
     #[test]

@@ -46,14 +46,15 @@ pub(super) fn open(dir: &Path, topic: &str, config: &StoreConfig) -> Result<(Sha
     let (mut frames, mut sequence, mut snapshot_bytes) = (0, 0, 0);
     let mut partitions = Partitions::new();
     if let Some(number) = newest {
-        let (moment, bytes) = snapshot::load(dir, number, &tables).map_err(|error| match error {
-            SnapshotError::Io(source) => {
-                StoreError::Storage { path: dir.to_owned(), action: "read the snapshot", source }
-            }
-            SnapshotError::Corrupt(reason) => corrupt(dir, format!("{SNAPSHOT}{number:010}"), reason),
-        })?;
+        let (moment, restored, bytes) =
+            snapshot::load(dir, number, &tables).map_err(|error| match error {
+                SnapshotError::Io(source) => {
+                    StoreError::Storage { path: dir.to_owned(), action: "read the snapshot", source }
+                }
+                SnapshotError::Corrupt(reason) => corrupt(dir, format!("{SNAPSHOT}{number:010}"), reason),
+            })?;
         (frames, sequence, snapshot_bytes) = (moment.frame, moment.sequence, bytes);
-        partitions = moment.into_partitions();
+        partitions = restored;
         files::remove_before(dir, SNAPSHOT, number).map_err(storage("remove an old snapshot"))?;
     }
     let first = newest.unwrap_or_default();

@@ -11,9 +11,11 @@
 //! holds is in the journal on disk, never before.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 use endcap_proto::EventTime;
@@ -22,6 +24,7 @@ use twox_hash::XxHash3_64;
 
 use super::{
     files::{self, JOURNAL, SNAPSHOT, UNFINISHED, sync_folder},
+    keys::Keys,
     partition::{Partition, Partitions},
     table::Copied,
     tables::Tables,
@@ -45,6 +48,7 @@ pub(super) struct Moment {
     pub(super) frame: u64,
     pub(super) sequence: u64,
     partitions: Vec<At>,
+    /// To be written; sections of their own.
     #[serde(skip)]
     windows: Vec<(i32, [Vec<u64>; 2])>,
 }
@@ -91,17 +95,15 @@ impl Moment {
         Self { frame, sequence, partitions: all, windows }
     }
 
-    pub(super) fn into_partitions(self) -> Partitions {
-        let mut windows = self.windows;
-        let mut restore = |at: At| {
-            let mine = windows.iter_mut().find(|(partition, _)| *partition == at.partition);
-            let [younger, older] = mine.map(|(_, keys)| std::mem::take(keys)).unwrap_or_default();
-            let keys = [(at.generation, younger), (at.generation.wrapping_sub(1), older)];
-            let window = Window::restore(at.generation, EventTime::clamped(at.began), keys);
+    /// The partitions as they were, with their windows' keys.
+    fn partitions(&self, mut windows: BTreeMap<i32, [Keys; 2]>) -> Partitions {
+        let restore = |at: &At| {
+            let keys = windows.remove(&at.partition).unwrap_or_default();
+            let window = Window::of(at.generation, EventTime::clamped(at.began), keys);
             let watermark = EventTime::clamped(at.watermark);
             (at.partition, Partition { next: at.next, journaled: at.next, watermark, window, changed: false })
         };
-        self.partitions.into_iter().map(&mut restore).collect()
+        self.partitions.iter().map(restore).collect()
     }
 }
 
@@ -192,78 +194,153 @@ fn hash(head: &[u8; SECTION_HEAD], bytes: &[u8]) -> u64 {
 
 // === reading ===
 
-/// Loads snapshot `number` into empty tables; its bytes.
-pub(super) fn load(folder: &Path, number: u64, tables: &Tables) -> Result<(Moment, u64), SnapshotError> {
-    let path = files::path(folder, SNAPSHOT, number);
-    let file = File::open(path)?;
+/// Read at a time, in bytes: what one thread makes tables of while another one reads on.
+const BATCH: usize = 256 << 10;
+
+/// Loads snapshot `number` into empty tables; its bytes. All cores take turns at reading some sections, and
+/// each makes tables of what it has read.
+pub(super) fn load(
+    folder: &Path,
+    number: u64,
+    tables: &Tables,
+) -> Result<(Moment, Partitions, u64), SnapshotError> {
+    let file = File::open(files::path(folder, SNAPSHOT, number))?;
     let whole = file.metadata()?.len();
-    // Thousands of shards are a few KB each.
-    let mut file = io::BufReader::with_capacity(1 << 20, file);
-    let mut left = whole;
-    let corrupt = |reason: &str| SnapshotError::Corrupt(reason.to_owned());
-    let mut head = [0; 12];
-    take(&mut file, &mut left, &mut head)?;
-    let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-    if !head.starts_with(MAGIC) {
-        return Err(corrupt("it is no snapshot"));
+    let (sections, moment) = Sections::open(file, whole)?;
+    let sections = Mutex::new(sections);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(1 + whole as usize / BATCH);
+    let load = || load_sections(&sections, tables);
+    let loaded: Result<Vec<_>, _> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(load)).collect();
+        let own = load();
+        let panicked = |_| Err(SnapshotError::Corrupt("a thread that loads it has panicked".to_owned()));
+        let others = others.into_iter().map(|other| other.join().unwrap_or_else(panicked));
+        std::iter::once(own).chain(others).collect()
+    });
+    let mut windows = BTreeMap::<i32, [Keys; 2]>::new();
+    for (partition, kind, keys) in loaded?.into_iter().flatten() {
+        windows.entry(partition).or_default()[usize::from(kind == OLDER)] = keys;
     }
-    if version != VERSION {
-        return Err(SnapshotError::Corrupt(format!("its version is {version}, this build reads {VERSION}")));
-    }
-    let mut moment = None::<Moment>;
-    let mut sections = 0;
-    let mut shards = Vec::new();
+    let partitions = moment.partitions(windows);
+    Ok((moment, partitions, whole))
+}
+
+/// Loads sections until there are no more; the windows among them, by partition and kind.
+fn load_sections(
+    sections: &Mutex<Sections>,
+    tables: &Tables,
+) -> Result<Vec<(i32, u32, Keys)>, SnapshotError> {
+    let mut windows = Vec::new();
     loop {
-        let mut head = [0; SECTION_HEAD];
-        take(&mut file, &mut left, &mut head)?;
-        let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
-        let kind = word(0) as u32;
-        let number = (word(0) >> 32) as u32;
-        let (entries, length) = (word(8), word(16));
-        if length > left {
-            return Err(corrupt("it is cut off"));
+        let some = sections.lock().unwrap_or_else(PoisonError::into_inner).some()?;
+        if some.is_empty() {
+            return Ok(windows);
         }
-        let mut bytes = Vec::with_capacity(length as usize);
-        io::Read::by_ref(&mut file).take(length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != length {
-            return Err(corrupt("it is cut off"));
+        for section in some {
+            if matches!(section.kind, YOUNGER | OLDER) {
+                let (words, _) = section.checked()?.as_chunks();
+                let keys = Keys::in_order(words.iter().copied().map(u64::from_le_bytes));
+                windows.push((section.number.cast_signed(), section.kind, keys));
+            } else {
+                section.load(tables)?;
+            }
         }
-        let section = Section { ordinal: sections, head, bytes };
-        left -= length;
-        match (kind, &mut moment) {
-            (DESCRIPTION, None) => {
-                let read = postcard::from_bytes(section.checked()?);
-                moment = Some(read.map_err(|error| SnapshotError::Corrupt(error.to_string()))?);
-            }
-            (YOUNGER | OLDER, Some(moment)) => {
-                let keys = section.checked()?.chunks_exact(8);
-                let keys = keys.filter_map(|key| key.try_into().ok().map(u64::from_le_bytes));
-                let partition = number.cast_signed();
-                if moment.windows.last().is_none_or(|(last, _)| *last != partition) {
-                    moment.windows.push((partition, Default::default()));
-                }
-                if let Some((_, [younger, older])) = moment.windows.last_mut() {
-                    let place = if kind == YOUNGER { younger } else { older };
-                    place.extend(keys);
-                }
-            }
-            (END, Some(_)) if entries == sections => {
-                section.checked()?;
-                load_shards(shards, tables)?;
-                return moment.map(|moment| (moment, whole)).ok_or_else(|| corrupt("it is empty"));
-            }
-            (_, Some(_)) => shards.push(section),
-            _ => return Err(corrupt("its sections are out of order")),
-        }
-        sections += 1;
     }
+}
+
+/// The sections of a file, in their order.
+struct Sections {
+    file: io::BufReader<File>,
+    left: u64,
+    /// Sections read.
+    read: u64,
+    /// There are no more, or none that could be read.
+    ended: bool,
 }
 
 /// A section as it was read.
 struct Section {
     ordinal: u64,
+    kind: u32,
+    number: u32,
+    entries: usize,
     head: [u8; SECTION_HEAD],
     bytes: Vec<u8>,
+}
+
+impl Sections {
+    /// Those behind the description, which comes first.
+    fn open(file: File, whole: u64) -> Result<(Self, Moment), SnapshotError> {
+        // Most sections are a few KB; the buffer stays in the cache.
+        let file = io::BufReader::with_capacity(128 << 10, file);
+        let mut sections = Self { file, left: whole, read: 0, ended: false };
+        let mut head = [0; 12];
+        sections.take(&mut head)?;
+        let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        if !head.starts_with(MAGIC) {
+            return Err(SnapshotError::Corrupt("it is no snapshot".to_owned()));
+        }
+        if version != VERSION {
+            return Err(SnapshotError::Corrupt(format!(
+                "its version is {version}, this build reads {VERSION}"
+            )));
+        }
+        let first = sections.next()?;
+        if first.kind != DESCRIPTION {
+            return Err(SnapshotError::Corrupt("its sections are out of order".to_owned()));
+        }
+        let moment = postcard::from_bytes(first.checked()?);
+        Ok((sections, moment.map_err(|error| SnapshotError::Corrupt(error.to_string()))?))
+    }
+
+    /// Some more of them; none at the end.
+    fn some(&mut self) -> Result<Vec<Section>, SnapshotError> {
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        while !std::mem::replace(&mut self.ended, true) {
+            let section = self.next()?;
+            if section.kind == END {
+                if section.entries as u64 != section.ordinal {
+                    return Err(SnapshotError::Corrupt("some of its sections are not there".to_owned()));
+                }
+                section.checked()?;
+                break;
+            }
+            self.ended = false;
+            bytes += section.bytes.len();
+            some.push(section);
+            if bytes >= BATCH {
+                break;
+            }
+        }
+        Ok(some)
+    }
+
+    fn next(&mut self) -> Result<Section, SnapshotError> {
+        let mut head = [0; SECTION_HEAD];
+        self.take(&mut head)?;
+        let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
+        let (kind, number) = (word(0) as u32, (word(0) >> 32) as u32);
+        let (entries, length) = (word(8) as usize, word(16));
+        if length > self.left {
+            return Err(SnapshotError::Corrupt("it is cut off".to_owned()));
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        io::Read::by_ref(&mut self.file).take(length).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != length {
+            return Err(SnapshotError::Corrupt("it is cut off".to_owned()));
+        }
+        self.left -= length;
+        let ordinal = self.read;
+        self.read += 1;
+        Ok(Section { ordinal, kind, number, entries, head, bytes })
+    }
+
+    fn take(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or_else(|| SnapshotError::Corrupt("it is cut off".to_owned()))?;
+        Ok(self.file.read_exact(bytes)?)
+    }
 }
 
 impl Section {
@@ -278,36 +355,11 @@ impl Section {
     /// Makes a shard of a table of it.
     fn load(self, tables: &Tables) -> Result<(), SnapshotError> {
         self.checked()?;
-        let word = |at: usize| u64::from_le_bytes(self.head[at..at + 8].try_into().unwrap_or_default());
-        let (kind, number, entries) = (word(0) as u32, (word(0) >> 32) as usize, word(8) as usize);
+        let Self { ordinal, kind, number, entries, bytes, .. } = self;
         let loaded = match tables.all().get(kind as usize) {
-            Some(table) => table.load(number, Copied { entries, bytes: self.bytes }),
+            Some(table) => table.load(number as usize, Copied { entries, bytes }),
             None => Err("it is of an unknown kind"),
         };
-        loaded.map_err(|reason| SnapshotError::Corrupt(format!("section {}: {reason}", self.ordinal)))
+        loaded.map_err(|reason| SnapshotError::Corrupt(format!("section {ordinal}: {reason}")))
     }
-}
-
-/// Makes shards of sections, on all cores.
-fn load_shards(mut shards: Vec<Section>, tables: &Tables) -> Result<(), SnapshotError> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = shards.len().div_ceil(threads).max(1);
-    let load = |sections: Vec<Section>| sections.into_iter().try_for_each(|section| section.load(tables));
-    std::thread::scope(|scope| {
-        let mut others = Vec::new();
-        while shards.len() > share {
-            let sections = shards.split_off(shards.len() - share);
-            others.push(scope.spawn(move || load(sections)));
-        }
-        let own = load(shards);
-        let panicked = |_| Err(SnapshotError::Corrupt("a thread that loads it has panicked".to_owned()));
-        others.into_iter().map(|other| other.join().unwrap_or_else(panicked)).fold(own, Result::and)
-    })
-}
-
-fn take(file: &mut impl io::Read, left: &mut u64, bytes: &mut [u8]) -> Result<(), SnapshotError> {
-    *left = left
-        .checked_sub(bytes.len() as u64)
-        .ok_or_else(|| SnapshotError::Corrupt("it is cut off".to_owned()))?;
-    Ok(file.read_exact(bytes)?)
 }

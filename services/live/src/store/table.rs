@@ -8,7 +8,7 @@
 //! beforehand ([`Table::expect`]), so that these misses do not wait for one another.
 //!
 //! An entry is edited where it lies; one that outgrows its room moves to the arena's end. What is left behind
-//! is taken away when it is a fifth of the arena. A snapshot holds the same bytes, so that loading one is
+//! is taken away when it is an eighth of the arena and a KiB. A snapshot holds the same bytes, so that loading one is
 //! reading it: the index is all that is built.
 //!
 //! A lock is held for as long as one entry takes, or the copy of one shard.
@@ -132,7 +132,7 @@ impl Table {
             self.entries.fetch_add(1, Relaxed);
             guarded.tell(index);
         }
-        if *unused > arena.len() / 5 + 4096 {
+        if *unused > arena.len() / 8 + 1024 {
             shard.compact();
         }
         result
@@ -276,18 +276,23 @@ impl Shard {
         self.index.iter().map(|(key, place)| (key, self.bytes(place)))
     }
 
-    /// Takes away what is unused.
+    /// Takes away what is unused. Entries move up in the order in which they lie, so that those that nothing happens to
+    /// gather in front, where there are no gaps; others get room again as far as the gaps behind them reach.
     #[cold]
     fn compact(&mut self) {
-        let mut arena = Vec::with_capacity(self.arena.len() - self.unused + self.arena.len() / 8);
-        for place in self.index.places_mut() {
-            let bytes = &self.arena[place.begin as usize..][..usize::from(place.length)];
-            let begin = arena.len();
-            arena.extend_from_slice(bytes);
-            arena.resize(begin + usize::from(place.length) + slack(bytes.len()), 0);
-            *place = placed(begin, place.length.into());
+        let mut places: Vec<_> = self.index.places_mut().collect();
+        places.sort_unstable_by_key(|place| place.begin);
+        let mut end = 0;
+        for place in places {
+            let (begin, length) = (place.begin as usize, usize::from(place.length));
+            if begin > end {
+                self.arena.copy_within(begin..begin + length, end);
+            }
+            let room = (usize::from(place.room) + begin - end).min(length + slack(length));
+            *place = Place { begin: place_of(end), length: place.length, room: fit(room) };
+            end += room;
         }
-        self.arena = arena;
+        self.arena.truncate(end);
         self.unused = 0;
     }
 }
@@ -305,13 +310,13 @@ impl Slot<'_> {
         let Place { begin, length, room } = *self.place;
         let (mut begin, length) = (begin as usize, usize::from(length));
         if length + more > usize::from(room) {
-            let end = self.arena.len();
+            let (end, wanted) = (self.arena.len(), length + slack(length).max(more));
+            reserve(self.arena, wanted);
             self.arena.extend_from_within(begin..begin + length);
-            self.arena.resize(end + length + slack(length).max(more), 0);
+            self.arena.resize(end + wanted, 0);
             *self.unused += usize::from(room);
             begin = end;
-            *self.place = placed(begin, length);
-            self.place.room = fit(self.arena.len() - end);
+            *self.place = Place { begin: place_of(begin), length: fit(length), room: fit(wanted) };
         }
         (&mut self.arena[begin..begin + usize::from(self.place.room)], length)
     }
@@ -330,10 +335,11 @@ impl Slot<'_> {
             return;
         }
         *self.unused += usize::from(self.place.room);
-        let begin = self.arena.len();
+        let (begin, wanted) = (self.arena.len(), bytes.len() + slack(bytes.len()));
+        reserve(self.arena, wanted);
         self.arena.extend_from_slice(bytes);
-        self.arena.resize(begin + bytes.len() + slack(bytes.len()), 0);
-        *self.place = placed(begin, bytes.len());
+        self.arena.resize(begin + wanted, 0);
+        *self.place = Place { begin: place_of(begin), length: fit(bytes.len()), room: fit(wanted) };
     }
 }
 
@@ -342,10 +348,16 @@ fn slack(length: usize) -> usize {
     (length / 8).clamp(32, 96)
 }
 
-fn placed(begin: usize, length: usize) -> Place {
+/// Makes room in an arena. A vector by itself would grow to twice its length, most of it for nothing.
+fn reserve(arena: &mut Vec<u8>, more: usize) {
+    if arena.capacity() - arena.len() < more {
+        arena.reserve_exact(more.max(arena.len() / 8));
+    }
+}
+
+fn place_of(begin: usize) -> u32 {
     // 4 GiB in one shard of hundreds are more than a machine's memory.
-    let begin = u32::try_from(begin).expect("a shard of the state is larger than 4 GiB");
-    Place { begin, length: fit(length), room: fit(length + slack(length)) }
+    u32::try_from(begin).expect("a shard of the state is larger than 4 GiB")
 }
 
 /// Entries are bounded by their formats, far below this.

@@ -44,6 +44,11 @@ impl Window {
         window
     }
 
+    /// A window as it was: the keys of the younger and of the older generation.
+    pub(super) fn of(generation: u64, began: EventTime, [younger, older]: [Keys; 2]) -> Self {
+        Self { younger, older, generation, began: Some(began), ..Self::default() }
+    }
+
     /// Remembers what is new, too, for [`Self::take_new`].
     pub(crate) fn tracked(self) -> Self {
         Self { tracked: true, ..self }

@@ -160,6 +160,30 @@ pub(crate) fn skipped() {
     println!("SKIPPED: needs redis (redis-server 7)");
 }
 
+/// A broker that runs until this process ends, also where it is held by a static.
+pub(crate) struct Broker {
+    pub(crate) addresses: String,
+    _script: Child,
+}
+
+impl Broker {
+    /// None where this machine cannot start it.
+    pub(crate) fn start() -> Option<Self> {
+        if !Kafka::can_start() {
+            return None;
+        }
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka/kafka.sh");
+        let mut command = Command::new("bash");
+        command.arg(script).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = command.spawn().expect("bash");
+        let mut addresses = String::new();
+        BufReader::new(script.stdout.take().unwrap()).read_line(&mut addresses).unwrap();
+        assert!(addresses.contains(':'), "kafka.sh started no broker: {:?}", script.wait());
+        // The script ends with its standard input, which this process holds.
+        Some(Self { addresses: addresses.trim().to_owned(), _script: script })
+    }
+}
+
 /// An Apache Kafka of one broker or several, for as long as this is held.
 pub(crate) struct Kafka {
     pub(crate) addresses: String,
@@ -167,15 +191,23 @@ pub(crate) struct Kafka {
 }
 
 impl Kafka {
-    /// None where this machine lacks Java or Maven; then that is said.
-    pub(crate) fn start(brokers: usize, advertised: Option<&str>) -> Option<Self> {
+    /// Whether this machine has Java and Maven; where it lacks them, that is said.
+    fn can_start() -> bool {
         let there_is = |tool: &str| {
             Command::new(tool).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
         };
-        if !["java", "mvn"].into_iter().all(there_is) {
+        let can = ["java", "mvn"].into_iter().all(there_is);
+        if !can {
             let required = std::env::var("ENDCAP_REQUIRE").unwrap_or_default();
             assert!(!required.split([',', ' ']).any(|what| what == "kafka"), "kafka is required");
             println!("SKIPPED: needs kafka (java 17 and mvn)");
+        }
+        can
+    }
+
+    /// None where this machine cannot start it.
+    pub(crate) fn start(brokers: usize, advertised: Option<&str>) -> Option<Self> {
+        if !Self::can_start() {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();

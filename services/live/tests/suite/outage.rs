@@ -77,7 +77,7 @@ pub(crate) async fn no_impression_is_lost(away: Duration) {
 
 async fn offer(sink: &ImpressionProducer, range: std::ops::Range<usize>) {
     for i in range {
-        while sink.offer(slate(i)).is_err() {
+        while sink.offer(slate(i), None).is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -139,7 +139,7 @@ pub(crate) async fn whole_loop(config: &KafkaConfig) {
     let ends = CancellationToken::new();
     let sending = tokio::spawn(service.run(ends.clone()));
     for i in 0..55 {
-        sink.offer(impression(i, i % 11 != 0)).unwrap();
+        sink.offer(impression(i, i % 11 != 0), None).unwrap();
     }
     ends.cancel();
     sending.await.unwrap().unwrap();

@@ -176,7 +176,7 @@ impl Default for Impressions {
 }
 
 impl ImpressionSink for Impressions {
-    fn offer(&self, impression: v1::Impression) -> Result<(), SinkFull> {
+    fn offer(&self, impression: v1::Impression, _: Option<&str>) -> Result<(), SinkFull> {
         let mut taken = self.taken.lock().unwrap();
         if taken.len() >= self.room {
             return Err(SinkFull);
