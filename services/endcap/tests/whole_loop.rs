@@ -233,8 +233,7 @@ async fn catalogue_is_changed(client: &Client, there: &Item, gone: &str) {
     assert!(slate.results.iter().all(|result| result.item_id != gone), "{slate:?}");
 }
 
-/// Reads the topic of impressions until the slate of this request comes by.
-/// The impression of a request, and the trace context that came with it.
+/// Reads the topic of impressions until the slate of this request comes by; its trace context, too.
 fn find_impression(kafka: &KafkaConfig, request_id: &str) -> (Impression, Option<String>) {
     let mut source = KafkaSource::new(kafka, &kafka.topics.impressions).unwrap();
     let bounds = source.bounds().unwrap();

@@ -9,6 +9,7 @@ use prost::Message as _;
 use crate::{
     EventSink, Message, Place, SendError,
     decode::{CONTENT_TYPE, PROTOBUF},
+    trace::{self, TRACEPARENT},
 };
 
 /// Writes to the topic `events`. Clones share the client.
@@ -52,10 +53,27 @@ impl EventProducer {
     /// # Errors
     /// When the broker does not take one of them in time.
     pub async fn write(&self, events: Vec<Event>) -> Result<Vec<Place>, WriteError> {
+        self.write_traced(events, None).await
+    }
+
+    /// The same, each record in the trace of this W3C `traceparent`, where that is sound.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_traced(
+        &self,
+        events: Vec<Event>,
+        traceparent: Option<&str>,
+    ) -> Result<Vec<Place>, WriteError> {
+        let traceparent = trace::sound(traceparent);
         let messages = events.into_iter().map(|event| {
             let key = event.visitor_id.as_str().as_bytes().to_vec();
-            Message::new(self.topic.clone(), key, v1::Event::from(event).encode_to_vec())
-                .header(CONTENT_TYPE, PROTOBUF)
+            let message = Message::new(self.topic.clone(), key, v1::Event::from(event).encode_to_vec())
+                .header(CONTENT_TYPE, PROTOBUF);
+            match traceparent {
+                Some(traceparent) => message.header(TRACEPARENT, traceparent),
+                None => message,
+            }
         });
         deliver(&*self.sink, messages).await
     }
@@ -111,5 +129,35 @@ impl std::fmt::Debug for EventProducer {
 impl std::fmt::Debug for ItemProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ItemProducer").field("topic", &self.topic).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use endcap_proto::EventTime;
+
+    use super::*;
+    use crate::MemoryLog;
+
+    #[tokio::test]
+    async fn events_go_out_in_the_trace_of_their_request_where_it_is_sound() {
+        let log = MemoryLog::new(&[("events", 1)]);
+        let producer = EventProducer::new(Arc::new(log.clone()), "events");
+        let sound = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for traceparent in [None, Some(sound), Some("unsound")] {
+            let event = v1::Event {
+                event_id: "1".into(),
+                r#type: v1::EventType::HomeView.into(),
+                event_time: Some(EventTime::clamped(0).to_proto()),
+                visitor_id: "anna".into(),
+                ..v1::Event::default()
+            };
+            producer.write_traced(vec![Event::try_from(event).unwrap()], traceparent).await.unwrap();
+        }
+        let traces = log.messages("events").into_iter().map(|message| {
+            let header = message.headers.into_iter().find(|(name, _)| name == TRACEPARENT);
+            header.map(|(_, value)| String::from_utf8(value).unwrap())
+        });
+        assert_eq!(traces.collect::<Vec<_>>(), [None, Some(sound.to_owned()), None]);
     }
 }

@@ -52,6 +52,7 @@ impl Api {
     pub(crate) async fn write_events(
         &self,
         request: v1::WriteEventsRequest,
+        traceparent: Option<String>,
     ) -> Answer<v1::WriteEventsResponse> {
         at_most("events", request.events.len())?;
         let event = |(i, event): (usize, v1::Event)| {
@@ -62,7 +63,7 @@ impl Api {
         let written = events.len();
         let writer = self.events.as_ref().ok_or_else(|| absent("broker", "events cannot be written"))?;
         if written > 0 {
-            writer.write(events).await?;
+            writer.write(events, traceparent).await?;
         }
         self.metrics.events_written(written);
         Ok(v1::WriteEventsResponse { written: written as u32 })

@@ -34,13 +34,15 @@ impl EventService for Api {
         &self,
         request: Request<v1::WriteEventsRequest>,
     ) -> Result<Response<v1::WriteEventsResponse>, Status> {
-        answer(self.write_events(request.into_inner()).await)
+        let traceparent = limits::traceparent(request.metadata().as_ref());
+        answer(self.write_events(request.into_inner(), traceparent).await)
     }
 
     async fn write_stream(
         &self,
         request: Request<Streaming<v1::WriteEventsRequest>>,
     ) -> Result<Response<v1::WriteEventsResponse>, Status> {
+        let traceparent = limits::traceparent(request.metadata().as_ref());
         let mut stream = request.into_inner();
         let mut written = 0;
         loop {
@@ -51,7 +53,7 @@ impl EventService for Api {
             };
             let Some(batch) = batch else { break };
             let _permit = self.limits.batch().await?;
-            written += self.write_events(batch).await?.written;
+            written += self.write_events(batch, traceparent.clone()).await?.written;
         }
         Ok(Response::new(v1::WriteEventsResponse { written }))
     }

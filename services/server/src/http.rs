@@ -29,7 +29,8 @@ pub(crate) fn methods() -> Router<Api> {
         .route(
             "/v1/events:write",
             post(async |State(api): State<Api>, request: Request| {
-                answer(api.write_events(body(&api, request).await?).await)
+                let traceparent = limits::traceparent(request.headers());
+                answer(api.write_events(body(&api, request).await?, traceparent).await)
             }),
         )
         .route(

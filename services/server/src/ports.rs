@@ -8,8 +8,10 @@ use futures::future::BoxFuture;
 
 /// Puts events on the topic `events`.
 pub trait EventWriter: Send + Sync {
-    /// Writes all of them; answers when the broker has them.
-    fn write(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), WriteError>>;
+    /// Writes all of them, with the W3C `traceparent` of their request where that had one; answers when the broker
+    /// has them.
+    fn write(&self, events: Vec<Event>, traceparent: Option<String>)
+    -> BoxFuture<'_, Result<(), WriteError>>;
 }
 
 /// Puts changes of the catalogue on the topic `items`.

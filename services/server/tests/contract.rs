@@ -35,6 +35,8 @@ use wire::{Serving, get, post};
 #[derive(Default)]
 struct Broker {
     events: Mutex<Vec<Event>>,
+    /// Of the last events.
+    traceparent: Mutex<Option<String>>,
     items: Mutex<Vec<Item>>,
     unplugged: std::sync::atomic::AtomicBool,
 }
@@ -54,9 +56,14 @@ impl Broker {
 }
 
 impl EventWriter for Broker {
-    fn write(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), WriteError>> {
+    fn write(
+        &self,
+        events: Vec<Event>,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<(), WriteError>> {
         async move {
             self.check()?;
+            *self.traceparent.lock().unwrap() = traceparent;
             self.events.lock().unwrap().extend(events);
             Ok(())
         }
@@ -382,8 +389,11 @@ async fn events_reach_the_broker_whole_or_not_at_all() {
     let (serving, _shop, broker) = serve(|_| {}).await;
     let mut client = EventServiceClient::new(serving.channel().await);
     let view = |number| v1::Event::from(event("anna", EventType::View, number, now()));
-    let written = client.write(v1::WriteEventsRequest { events: vec![view(1), view(2)] }).await.unwrap();
+    let mut two = tonic::Request::new(v1::WriteEventsRequest { events: vec![view(1), view(2)] });
+    two.metadata_mut().insert("traceparent", "of-this-request".parse().unwrap());
+    let written = client.write(two).await.unwrap();
     assert_eq!(written.into_inner().written, 2);
+    assert_eq!(broker.traceparent.lock().unwrap().as_deref(), Some("of-this-request"));
     // One bad event, and none is written.
     let bad = v1::WriteEventsRequest { events: vec![view(3), v1::Event { items: Vec::new(), ..view(4) }] };
     let status = client.write(bad).await.unwrap_err();

@@ -32,7 +32,11 @@ pub use device::{Device, UnknownDevice};
 
 use crate::{
     Dropout, TowersConfig, TowersError,
-    kernels::{simd, sized, softmax::Candidates},
+    kernels::{
+        math::{add, add_groups},
+        sized,
+        softmax::Candidates,
+    },
     parameters::{Group, groups},
 };
 use items::{ItemBuffers, ItemTower};
@@ -182,14 +186,7 @@ impl Step {
             out.fill(0.0);
             for lane in lanes {
                 let part = lane.candidates.get(numbers.clone()).unwrap_or_default();
-                simd(
-                    #[inline(always)]
-                    || {
-                        for (sum, part) in out.iter_mut().zip(part) {
-                            *sum += part;
-                        }
-                    },
-                );
+                add(out, part);
             }
             batch.places.add_to(dinput, d, items.start, out);
         };
@@ -211,9 +208,7 @@ impl Step {
         *loss = lanes.iter().map(|lane| lane.loss.value).sum();
         *scale = lanes.iter().map(|lane| lane.loss.scale).sum();
         for lane in lanes {
-            for (sum, part) in duser_groups.iter_mut().zip(&lane.dense) {
-                sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-            }
+            add_groups(duser_groups, &lane.dense);
         }
         Ok(&self.gradients)
     }

@@ -35,8 +35,16 @@ pub struct Stream {
 }
 
 impl EventWriter for Events {
-    fn write(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), WriteError>> {
-        async move { self.0.write(events).await.map(drop).map_err(write_error) }.boxed()
+    fn write(
+        &self,
+        events: Vec<Event>,
+        traceparent: Option<String>,
+    ) -> BoxFuture<'_, Result<(), WriteError>> {
+        async move {
+            let written = self.0.write_traced(events, traceparent.as_deref()).await;
+            written.map(drop).map_err(write_error)
+        }
+        .boxed()
     }
 }
 

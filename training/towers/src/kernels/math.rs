@@ -1,5 +1,7 @@
 //! Sums and exponentials that vectorise.
 
+use super::simd;
+
 /// Partial sums of a reduction: wide enough for one 512-bit or two 256-bit registers. The order of
 /// additions is part of the result, so it is the same on every instruction set.
 const LANES: usize = 16;
@@ -44,6 +46,23 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[inline(always)]
 pub(crate) fn sum(a: &[f32]) -> f32 {
     sum2(a, a, |sum, a, _| sum + a)
+}
+
+/// Adds gradients up, group by group.
+pub(crate) fn add_groups(sums: &mut [Vec<f32>], parts: &[Vec<f32>]) {
+    sums.iter_mut().zip(parts).for_each(|(sum, part)| add(sum, part));
+}
+
+/// Adds `part` to `sum`.
+pub(crate) fn add(sum: &mut [f32], part: &[f32]) {
+    simd(
+        #[inline(always)]
+        || {
+            for (sum, part) in sum.iter_mut().zip(part) {
+                *sum += part;
+            }
+        },
+    );
 }
 
 /// `sum += scale · x`.

@@ -12,6 +12,7 @@ use crate::{
     Dropout, TowersConfig,
     kernels::{
         feed_forward::{self, FeedForward},
+        math::add_groups,
         matmul::{Matrix, MatrixMut, Write, matmul},
         norm::{unit_rows, unit_rows_backward},
         sized,
@@ -166,9 +167,7 @@ impl<'a> ItemTower<'a> {
         let work = dsums.par_chunks_mut(lane_items * d).zip(lanes.par_iter_mut()).enumerate();
         work.for_each(|(lane, (dsums, gradients))| run(lane, dsums, gradients));
         for lane in &lanes[..items.div_ceil(lane_items)] {
-            for (sum, part) in dense.iter_mut().zip(lane) {
-                sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-            }
+            add_groups(dense, lane);
         }
     }
 }
