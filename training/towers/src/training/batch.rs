@@ -307,6 +307,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn a_case_knows_what_its_own_history_asks_for() {
         let sequences = Sequences::from_lengths([3, 1, 2]);
