@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, PARTITIONS, Script, Which};
 use crate::events::{Events, encode};
-use crate::measure::{Extent, in_turn, median, quantile, rate};
+use crate::measure::{Extent, in_turn, median, memory as of_process, quantile, rate};
 use crate::report::{Better, Report, Row};
 
 const SEED: u64 = 11;
@@ -132,6 +132,7 @@ fn filled(
     visitors: impl Iterator<Item = Option<u64>>,
 ) -> anyhow::Result<(StateWriter, Option<f64>, tempfile::TempDir)> {
     let dir = tempfile::tempdir()?;
+    let resident = || of_process().map(|(now, _)| now as f64);
     let before = resident();
     let (_, mut writer) = StateStore::open(dir.path(), "events", &StoreConfig::default())?;
     let mut events = Events::new(SEED, users, ITEMS);
@@ -148,13 +149,6 @@ fn filled(
     writer.flush()?;
     let grown = before.zip(resident()).map(|(before, after)| after - before);
     Ok((writer, grown, dir))
-}
-
-/// Bytes of memory that the process occupies, where the system tells.
-fn resident() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kilobytes| kilobytes * 1024.0)
 }
 
 /// What an event costs before it meets a log or a disk, on one core.

@@ -24,6 +24,16 @@ pub fn quantile(figures: &[f64], share: f64) -> f64 {
     figures.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
+/// Bytes of memory that this process holds now, and at the most so far; none where the system does not tell.
+pub fn memory() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    field("VmRSS:").zip(field("VmHWM:"))
+}
+
 /// How often a second `work(i)` runs, i = 0, 1, …, for at least `time`, on one thread.
 pub fn rate(time: Duration, mut work: impl FnMut(usize)) -> f64 {
     let start = Instant::now();

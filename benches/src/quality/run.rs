@@ -14,7 +14,10 @@ use endcap_trainer::{
 use serde::{Deserialize, Serialize};
 
 use super::Row;
-use crate::report::{commit, machine};
+use crate::{
+    measure::memory,
+    report::{commit, machine},
+};
 
 /// What one seed came to, or the baselines.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -151,7 +154,7 @@ impl Row {
             commit: commit(),
             machine: machine(),
             seconds,
-            peak_memory_mib: peak_memory_mib(),
+            peak_memory_mib: memory().map_or(0, |(_, peak)| peak >> 20),
             training,
             report,
         }
@@ -173,12 +176,4 @@ impl Progress for Lines {
             epoch.positions_per_second
         );
     }
-}
-
-/// `VmHWM` of this process; 0 where there is no /proc.
-fn peak_memory_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or_default()
-        / 1024
 }

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::data::{DataSet, Keeps};
 use super::peers::{CONSTRUCTION, EF};
 use super::{DIM, K};
-use crate::measure::rate;
+use crate::measure::{memory, rate};
 
+/// Why there is no figure of memory.
+const NEEDS_PROC: &str = "memory is read where Linux tells it";
 /// Name of the subcommand that a measurement runs in a process of its own.
 pub const CHILD: &str = "retrieval-child";
 
@@ -239,13 +241,13 @@ pub fn child(arguments: &[String]) -> anyhow::Result<()> {
         serve_bytes: 0.0,
         file_bytes: 0.0,
     };
-    let ((before, _), start, cpu) = (memory()?, Instant::now(), ProcessTime::now());
+    let ((before, _), start, cpu) = (memory().context(NEEDS_PROC)?, Instant::now(), ProcessTime::now());
     if verb != LOAD {
         let labels: Vec<u64> = (0..vectors.len() as u64 / DIM as u64).collect();
         let index = Index::build(&labels, &vectors, DIM, &config)?;
         footprint.build_s = start.elapsed().as_secs_f64();
         footprint.build_cpu_s = cpu.elapsed().as_secs_f64();
-        footprint.build_bytes = (memory()?.1 - before) as f64;
+        footprint.build_bytes = (memory().context(NEEDS_PROC)?.1 - before) as f64;
         index.save(folder)?;
     } else {
         let mut bytes = 0;
@@ -260,7 +262,7 @@ pub fn child(arguments: &[String]) -> anyhow::Result<()> {
             index.search(query, K, &Allowed::All)?;
         }
         footprint.load_s = start.elapsed().as_secs_f64();
-        footprint.serve_bytes = memory()?.0.saturating_sub(before) as f64;
+        footprint.serve_bytes = memory().context(NEEDS_PROC)?.0.saturating_sub(before) as f64;
         footprint.file_bytes = bytes as f64;
     }
     println!("{}", serde_json::to_string(&footprint)?);
@@ -270,14 +272,4 @@ pub fn child(arguments: &[String]) -> anyhow::Result<()> {
 fn read(path: &Path) -> anyhow::Result<Vec<f32>> {
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     Ok(bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
-}
-
-/// Bytes of this process in memory now, and at the most so far.
-fn memory() -> anyhow::Result<(u64, u64)> {
-    let status = fs::read_to_string("/proc/self/status").context("memory is read where Linux tells it")?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-    };
-    field("VmRSS:").zip(field("VmHWM:")).context("/proc/self/status")
 }

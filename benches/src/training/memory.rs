@@ -1,6 +1,6 @@
 //! Peak memory of a fit on many events, streamed from Arrow.
 
-use std::{fs, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use anyhow::Context;
 use endcap_clickstream::{Dataset, DatasetInfo, DatasetWriter, Part};
@@ -11,6 +11,7 @@ use endcap_trainer::{
 
 use crate::{
     events::Events,
+    measure::memory,
     report::{Better, Report, Row},
 };
 
@@ -76,8 +77,6 @@ fn write(dir: &Path, events: usize) -> anyhow::Result<()> {
 
 /// The most memory that this process has held.
 fn peak_gib() -> anyhow::Result<f64> {
-    let status = fs::read_to_string("/proc/self/status").context("needs Linux's /proc")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: f64 = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?.parse()?;
-    Ok(kib / f64::from(1 << 20))
+    let (_, peak) = memory().context("needs Linux's /proc")?;
+    Ok(peak as f64 / f64::from(1 << 30))
 }

@@ -34,7 +34,7 @@ use crate::{
     Dropout, TowersConfig, TowersError,
     kernels::{
         math::{add, add_groups},
-        sized,
+        simd, sized,
         softmax::Candidates,
     },
     parameters::{Group, groups},
@@ -186,7 +186,10 @@ impl Step {
             out.fill(0.0);
             for lane in lanes {
                 let part = lane.candidates.get(numbers.clone()).unwrap_or_default();
-                add(out, part);
+                simd(
+                    #[inline(always)]
+                    || add(out, part),
+                );
             }
             batch.places.add_to(dinput, d, items.start, out);
         };

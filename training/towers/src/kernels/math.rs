@@ -50,19 +50,22 @@ pub(crate) fn sum(a: &[f32]) -> f32 {
 
 /// Adds gradients up, group by group.
 pub(crate) fn add_groups(sums: &mut [Vec<f32>], parts: &[Vec<f32>]) {
-    sums.iter_mut().zip(parts).for_each(|(sum, part)| add(sum, part));
-}
-
-/// Adds `part` to `sum`.
-pub(crate) fn add(sum: &mut [f32], part: &[f32]) {
     simd(
         #[inline(always)]
         || {
-            for (sum, part) in sum.iter_mut().zip(part) {
-                *sum += part;
+            for (sum, part) in sums.iter_mut().zip(parts) {
+                add(sum, part);
             }
         },
     );
+}
+
+/// `sum += x`.
+#[inline(always)]
+pub(crate) fn add(sum: &mut [f32], x: &[f32]) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum += x;
+    }
 }
 
 /// `sum += scale · x`.

@@ -46,9 +46,17 @@ pub(crate) struct Cases<'a> {
     pub(crate) targets: &'a [u32],
     /// Per row, its share of the loss; they sum to 1 over the batch.
     pub(crate) shares: &'a [f32],
-    /// Per row, which of `asked` are the candidates that its own history asks for, each once.
-    pub(crate) certain: &'a [Range<u32>],
-    pub(crate) asked: &'a [u32],
+    /// What histories ask for; the first row is case `first` there.
+    pub(crate) asked: &'a Asked,
+    pub(crate) first: usize,
+}
+
+/// Which candidates the history of each case asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    candidates: Vec<u32>,
+    /// Per case, its history's candidates, each once.
+    of: Vec<Range<u32>>,
 }
 
 /// What was found, in nats.
@@ -66,6 +74,24 @@ pub(crate) struct Scratch {
     scores: Vec<f32>,
     weighted: Vec<f32>,
     factors: Vec<f32>,
+}
+
+impl Asked {
+    /// Adds the cases of the next history, by their targets.
+    pub(crate) fn add_history(&mut self, targets: impl ExactSizeIterator<Item = u32>) {
+        let (cases, start) = (targets.len(), self.candidates.len());
+        let mut own: Vec<u32> = targets.collect();
+        own.sort_unstable();
+        own.dedup();
+        self.candidates.extend(own);
+        self.of.extend(std::iter::repeat_n(start as u32..self.candidates.len() as u32, cases));
+    }
+
+    /// What the history of a case asks for.
+    pub(crate) fn of_case(&self, case: usize) -> &[u32] {
+        let Range { start, end } = self.of[case];
+        &self.candidates[start as usize..end as usize]
+    }
 }
 
 impl Candidates {
@@ -118,9 +144,9 @@ impl Candidates {
         let tile = rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(6).max(1);
         for (number, (x, dx)) in cases.x.chunks(tile * d).zip(dx.chunks_mut(tile * d)).enumerate() {
             let range = number * tile..number * tile + x.len() / d;
-            let (targets, shares) = (&cases.targets[range.clone()], &cases.shares[range.clone()]);
-            let certain = &cases.certain[range];
-            let cases = Cases { x, targets, shares, certain, asked: cases.asked };
+            let first = cases.first + range.start;
+            let (targets, shares) = (&cases.targets[range.clone()], &cases.shares[range]);
+            let cases = Cases { x, targets, shares, asked: cases.asked, first };
             let write = if std::mem::take(fresh) { Write::Replace } else { Write::Add };
             loss.value += self.tile(vectors, &cases, scratch, dx, dcandidates, write);
             simd(
@@ -148,7 +174,7 @@ impl Candidates {
         dcandidates: &mut [f32],
         write: Write,
     ) -> f64 {
-        let Cases { x, targets, shares, certain, asked } = *cases;
+        let Cases { x, targets, shares, asked, first } = *cases;
         let (n, d, stride, rows) = (self.n, self.d, self.stride(), targets.len());
         let scale = self.inverse_temperature;
         let scores = sized(&mut scratch.scores, rows * stride);
@@ -208,7 +234,7 @@ impl Candidates {
             let factor = &mut factors[row];
             let (x, weighted) = (&x[row * d..][..d], &mut weighted[row * d..][..d]);
             let scores = &mut scores[row * stride..][..n];
-            for &candidate in &asked[certain[row].start as usize..certain[row].end as usize] {
+            for &candidate in asked.of_case(first + row) {
                 let candidate = candidate as usize;
                 match common {
                     Some(_) => scores[candidate] *= self.chances[candidate],

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Bags, Encoder, Pool, TowersConfig, TowersError, sequences::Sequences};
+use crate::{Bags, Encoder, Pool, TowersConfig, TowersError, kernels::softmax::Asked, sequences::Sequences};
 
 /// The parts of a batch, as they are put together. Histories lie one after the other, without padding.
 #[derive(Debug, Clone)]
@@ -64,9 +64,8 @@ pub struct Batch {
     /// Per case, its target and its share of the loss.
     pub(super) targets: Vec<u32>,
     pub(super) shares: Vec<f32>,
-    /// Per case, which of `asked` are its history's: the candidates that this history asks for, each once.
-    pub(super) certain: Vec<Range<u32>>,
-    pub(super) asked: Vec<u32>,
+    /// What the histories ask for, by case.
+    pub(super) asked: Asked,
     /// Runs of sequences that are worked on at a time, each with its entries and cases.
     pub(super) chunks: Vec<Chunk>,
     /// Runs of chunks whose gradients are summed in one place: a function of the batch alone, so that sums come out
@@ -108,7 +107,6 @@ impl Batch {
         let total: f64 = parts.cases.iter().map(|case| f64::from(case.weight)).sum();
         let pooled = config.encoder == Encoder::MeanPool;
         let chunks = chunks(&sequences, &parts.cases, pooled);
-        let (certain, asked) = certain(&sequences, &parts.cases);
         let gradients = chunks.last().map_or(0, |chunk| chunk.gradients.end);
         let places = if pooled {
             pooled_places(&parts, &sequences, &chunks, item_scale(config))
@@ -124,8 +122,7 @@ impl Batch {
             targets: parts.cases.iter().map(|case| case.target).collect(),
             shares: parts.cases.iter().map(|case| (f64::from(case.weight) / total) as f32).collect(),
             lanes: lanes.collect(),
-            certain,
-            asked,
+            asked: asked(&sequences, &parts.cases),
             chunks,
             lengths,
             sequences,
@@ -234,23 +231,17 @@ fn pooled_places(
     places
 }
 
-/// Per case, the range of the candidates that its history asks for, and all these candidates.
-fn certain(sequences: &Sequences, cases: &[Case]) -> (Vec<Range<u32>>, Vec<u32>) {
-    let mut certain = Vec::with_capacity(cases.len());
-    let mut asked = Vec::with_capacity(cases.len());
+/// What the histories of cases ask for.
+fn asked(sequences: &Sequences, cases: &[Case]) -> Asked {
+    let mut asked = Asked::default();
     let mut rest = cases;
     for sequence in 0..sequences.len() {
         let end = sequences.rows(sequence).end;
         let (own, later) = rest.split_at(rest.partition_point(|case| (case.row as usize) < end));
-        let mut targets: Vec<u32> = own.iter().map(|case| case.target).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        let start = asked.len() as u32;
-        asked.extend(targets);
-        certain.extend(own.iter().map(|_| start..asked.len() as u32));
+        asked.add_history(own.iter().map(|case| case.target));
         rest = later;
     }
-    (certain, asked)
+    asked
 }
 
 fn chunks(sequences: &Sequences, cases: &[Case], pooled: bool) -> Vec<Chunk> {
@@ -313,8 +304,8 @@ mod tests {
         let sequences = Sequences::from_lengths([3, 1, 2]);
         let case = |(row, target)| Case { row, target, weight: 1.0 };
         let cases = [(0, 8), (1, 5), (1, 8), (4, 5), (5, 6)].map(case);
-        let (certain, asked) = certain(&sequences, &cases);
-        let of = certain.iter().map(|range| &asked[range.start as usize..range.end as usize]);
+        let asked = asked(&sequences, &cases);
+        let of = (0..cases.len()).map(|case| asked.of_case(case));
         // The history in the middle asks for nothing.
         assert_eq!(of.collect::<Vec<_>>(), [&[5, 8][..], &[5, 8], &[5, 8], &[5, 6], &[5, 6]]);
     }

@@ -131,11 +131,9 @@ fn loss(batch: &Batch, users: &Tensor, items: &Tensor, inverse_temperature: &Ten
     let (rows, candidates) = (batch.targets.len(), corrections.len());
     let targets = Tensor::from_slice(&batch.targets, (rows, 1), device)?;
     // What the histories ask for is there for certain.
-    let certain = (0u32..).zip(&batch.certain).flat_map(|(row, certain)| {
-        let asked = &batch.asked[certain.start as usize..certain.end as usize];
-        asked
-            .iter()
-            .map(move |&candidate| (row * candidates as u32 + candidate, -corrections[candidate as usize]))
+    let certain = (0..rows).flat_map(|row| {
+        let asked = batch.asked.of_case(row).iter();
+        asked.map(move |&c| ((row * candidates) as u32 + c, -corrections[c as usize]))
     });
     let (places, certain): (Vec<u32>, Vec<f32>) = certain.unzip();
     let (places, certain) = (Tensor::new(places, device)?, Tensor::new(certain, device)?);

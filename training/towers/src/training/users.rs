@@ -12,7 +12,7 @@ use crate::{
         attention::{self, SelfAttention},
         feed_forward::{self, FeedForward},
         gru::{self, Gru},
-        math::add_scaled,
+        math::{add, add_scaled},
         norm::{layer_norm, layer_norm_backward, unit_rows, unit_rows_backward},
         simd, sized,
         softmax::{self, Candidates, Cases, Loss},
@@ -143,8 +143,8 @@ impl<'a> UserTower<'a> {
             x: users,
             targets: &shared.batch.targets[chunk.cases.clone()],
             shares: &shared.batch.shares[chunk.cases.clone()],
-            certain: &shared.batch.certain[chunk.cases.clone()],
             asked: &shared.batch.asked,
+            first: chunk.cases.start,
         };
         let Lane { candidates, fresh, .. } = lane;
         let loss =
@@ -469,12 +469,5 @@ fn for_sequences(
         run(number, start as usize..end as usize, first..next, own);
         own.iter_mut().for_each(|row| *row += start);
         (start, first) = (end, next);
-    }
-}
-
-#[inline(always)]
-fn add(sum: &mut [f32], x: &[f32]) {
-    for (sum, &x) in sum.iter_mut().zip(x) {
-        *sum += x;
     }
 }
